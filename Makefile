@@ -1,0 +1,32 @@
+# Two commands: `make demo` runs a whole rehearsal campaign, `make test` the tests.
+# Each does its own set-up in .venv and is quick when repeated.
+.PHONY: demo test lint types clean
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+demo: $(INSTALLED)
+	$(BIN)/defect-workflows run flows/CdTe_v_Cd/campaign.yaml --workdir runs/demo --rehearse
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED)
+	$(BIN)/mypy
+
+$(INSTALLED): pyproject.toml scripts/find_python
+	@python=$$(sh scripts/find_python) && \
+	echo "Making $(VENV) with $$python and installing (several GB, a few minutes) ..." && \
+	$$python -m venv $(VENV) && \
+	$(BIN)/python -m pip install --quiet --editable '.[rehearsal,dev]' && \
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs

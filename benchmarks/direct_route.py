@@ -1,0 +1,146 @@
+"""The direct route on a campaign: every distortion of every state relaxed at the HSE06 stand-in.
+
+    python benchmarks/direct_route.py flows/CdTe_v_Cd/campaign.yaml --workdir runs/direct
+
+The lowest minimum of each state is corrected and assembled into levels by the code of the campaign
+itself. Writes `benchmarks/direct_route_<campaign folder>.json`; run again to resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+from jobflow import Flow
+from monty.json import MontyDecoder
+from relaxation import FORCE, Relaxation, RelaxationMaker
+from rich.console import Console
+from rich.table import Table
+
+from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.defects.generate import generate
+from defect_workflows.dft.jobs import SinglePointMaker
+from defect_workflows.levels.states import StateCalculation
+from defect_workflows.levels.thermodynamics import defect_levels
+from defect_workflows.rehearsal.environment import rehearsal_environment
+from defect_workflows.running.local import run_flow
+from defect_workflows.running.progress import StageProgress
+from defect_workflows.running.stores import embedded_store
+from defect_workflows.search.starts import starts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("campaign", type=Path)
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    arguments = parser.parse_args()
+    campaign = Campaign.from_file(arguments.campaign)
+    os.environ.update(rehearsal_environment(arguments.workdir, campaign.dft.potcar_functional))
+    found = generate(
+        campaign.host_structure(),
+        campaign.supercell,
+        campaign.defects,
+        dielectric_tensor(campaign.levels.dielectric),
+    )
+    maker = RelaxationMaker(settings=campaign.dft)
+    jobs = [
+        maker.make(state.name, start.name, start.structure)
+        for state in found.states
+        for start in starts(state, campaign.search, campaign.sampling.seed)
+    ]
+    bulk = SinglePointMaker("bulk", "hse06", campaign.dft, potentials=True).make(found.pristine)
+    for job in [*jobs, bulk]:
+        job.update_metadata({"stage": "relax"})
+    store = embedded_store(arguments.workdir)
+    console = Console()
+    with StageProgress(console) as progress:
+        result = run_flow(
+            Flow([*jobs, bulk]),
+            store,
+            arguments.workdir,
+            workers=arguments.workers,
+            on_event=progress.update,
+        )
+    failed = [job.error for job in result.failed]
+    store.connect()
+    ended = {job.uuid for job in result.jobs if job.state in ("done", "reused")}
+    relaxations: list[Relaxation] = [
+        MontyDecoder().process_decoded(store.get_output(job.uuid, load=True))
+        for job in jobs
+        if job.uuid in ended
+    ]
+    bulk_label = MontyDecoder().process_decoded(store.get_output(bulk.uuid, load=True))
+    best = {
+        state.name: min(
+            (item for item in relaxations if item.state == state.name),
+            key=lambda item: item.label.energy,
+        )
+        for state in found.states
+    }
+    levels = defect_levels(
+        found.host,
+        bulk_label,
+        [StateCalculation(state, label=best[state.name].label) for state in found.states],
+        campaign.levels,
+        max_force=FORCE,
+    ).levels
+    output = {
+        "campaign": str(arguments.campaign),
+        "rehearsal": True,
+        "force_tolerance": FORCE,
+        "hse06_single_points": sum(item.ionic_steps for item in relaxations) + 1,
+        "failed": failed,
+        "states": [
+            {
+                "state": name,
+                "energy": item.label.energy,
+                "start": item.start,
+                "structure": item.label.configuration.structure.as_dict(),
+                "relaxations": [
+                    {
+                        "start": other.start,
+                        "energy": other.label.energy,
+                        "ionic_steps": other.ionic_steps,
+                        "converged": other.converged,
+                        "max_force": float(np.linalg.norm(other.label.forces, axis=1).max()),
+                        "seconds": round(other.label.seconds, 1),
+                    }
+                    for other in relaxations
+                    if other.state == name
+                ],
+            }
+            for name, item in best.items()
+        ],
+        "levels": json.loads(levels.model_dump_json()),
+    }
+    name = f"direct_route_{arguments.campaign.resolve().parent.name}.json"
+    path = Path(__file__).with_name(name)
+    path.write_text(json.dumps(output, indent=1) + "\n")
+    _print(console, output)
+    console.print(f"{path}: written")
+
+
+def _print(console: Console, output: dict) -> None:
+    table = Table(title=f"Direct route: {output['hse06_single_points']} HSE06 single points")
+    for heading in ("state", "start", "above the lowest, meV", "ionic steps", "max force, eV/Å"):
+        table.add_column(heading)
+    for state in output["states"]:
+        for item in sorted(state["relaxations"], key=lambda item: item["energy"]):
+            table.add_row(
+                state["state"],
+                item["start"],
+                f"{1000 * (item['energy'] - state['energy']):.1f}",
+                str(item["ionic_steps"]),
+                f"{item['max_force']:.3f}",
+            )
+    console.print(table)
+    for level in output["levels"]["transition_levels"]:
+        console.print(f"{level['defect']} {level['charges']}: {level['energy']:.3f} eV")
+
+
+if __name__ == "__main__":
+    main()

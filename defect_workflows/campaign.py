@@ -1,0 +1,377 @@
+"""What a user writes: `campaign.yaml`, its defaults and its validation."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pymatgen.core import Element, Structure
+
+from defect_workflows.charge import as_charge
+from defect_workflows.documents.base import Matrix3D
+from defect_workflows.errors import InputError, InvalidChargeError
+
+
+class Section(BaseModel):
+    """A part of the campaign file: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class SupercellSettings(Section):
+    """The supercell that holds the defects."""
+
+    matrix: list[list[int]] | list[int] | None = Field(
+        default=None,
+        description="Explicit supercell of the host cell: 3 numbers or 3x3 integers. "
+        "Default: chosen by doped from the limits below.",
+    )
+    min_image_distance: float = Field(
+        default=10.0, gt=0, description="Smallest distance between periodic images in Å."
+    )
+    min_atoms: int = Field(default=50, ge=1, description="Smallest number of atoms.")
+    max_atoms: int = Field(default=240, ge=1, description="Largest number of atoms.")
+
+    @field_validator("matrix", mode="after")
+    @classmethod
+    def _shape(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        rows = (
+            [[n if i == j else 0 for j in range(3)] for i, n in enumerate(value)]
+            if all(isinstance(n, int) for n in value)
+            else value
+        )
+        if len(rows) != 3 or any(len(row) != 3 for row in rows):
+            raise ValueError("expected 3 integers or a 3x3 matrix of integers")
+        return rows
+
+    @model_validator(mode="after")
+    def _limits(self) -> SupercellSettings:
+        if self.min_atoms > self.max_atoms:
+            raise ValueError(f"min_atoms {self.min_atoms} is above max_atoms {self.max_atoms}")
+        return self
+
+
+class DefectRequest(Section):
+    """One defect asked for by name."""
+
+    name: str = Field(description="doped's name, e.g. v_Cd, Te_Cd, Cd_i_Td_Te2.83.")
+    charges: list[int] | None = Field(
+        default=None, description="Charge states. Default: guessed by doped."
+    )
+
+    @field_validator("charges", mode="before")
+    @classmethod
+    def _integers(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            try:
+                return [as_charge(item) for item in value]
+            except InvalidChargeError as error:
+                raise ValueError(str(error)) from None
+        return value
+
+
+class DefectSettings(Section):
+    """Which defects are generated, and in which charge states."""
+
+    kinds: list[Literal["vacancies", "antisites", "interstitials"]] = Field(
+        default=["vacancies", "antisites", "interstitials"],
+        description="Intrinsic kinds to generate; also for extrinsic elements.",
+    )
+    extrinsic: list[str] = Field(default=[], description="Impurity elements, e.g. [Cu].")
+    include: list[DefectRequest] | None = Field(
+        default=None,
+        description="Explicit list of {name, charges}; overrides the kinds above.",
+    )
+
+    @field_validator("extrinsic")
+    @classmethod
+    def _elements(cls, value: list[str]) -> list[str]:
+        for symbol in value:
+            if not Element.is_valid_symbol(symbol):
+                raise ValueError(f"found {symbol!r}, expected an element symbol")
+        return value
+
+
+class DftSettings(Section):
+    """VASP settings common to both fidelities, and the hybrid's own two."""
+
+    potcar_functional: str = Field(
+        default="PBE_54", description="POTCAR family, pymatgen's name of it."
+    )
+    potcars: dict[str, str] = Field(
+        default={}, description="POTCAR symbol per element, e.g. {Cd: Cd}. Default: doped's choice."
+    )
+    encut: float = Field(default=350.0, gt=0, description="Plane-wave cutoff ENCUT in eV.")
+    ediff: float = Field(default=1e-5, gt=0, description="Electronic convergence EDIFF in eV.")
+    kpoints: tuple[int, int, int] = Field(
+        default=(1, 1, 1), description="Gamma-centred k-mesh of the supercell."
+    )
+    spin: bool = Field(default=True, description="Spin-polarised (ISPIN = 2).")
+    dispersion: int = Field(default=0, ge=0, description="IVDW; 0 for none, 12 for D3(BJ).")
+    hybrid_fraction: float = Field(default=0.25, gt=0, le=1, description="AEXX of the hybrid.")
+    hybrid_screening: float = Field(
+        default=0.208, ge=0, description="HFSCREEN of the hybrid in 1/Å (0.208: HSE06)."
+    )
+    incar: dict[str, Any] = Field(
+        default={}, description="Further INCAR settings, both fidelities alike."
+    )
+    max_energy_per_atom: float = Field(
+        default=5.0,
+        gt=0,
+        description="A label this far above its pristine or defect reference is refused, eV/atom.",
+    )
+    max_force: float = Field(
+        default=50.0, gt=0, description="A label with a larger force is refused, eV/Å."
+    )
+    max_refused_share: float = Field(
+        default=0.2, ge=0, le=1, description="A larger share of refused labels stops the campaign."
+    )
+
+    @field_validator("potcars")
+    @classmethod
+    def _elements(cls, value: dict[str, str]) -> dict[str, str]:
+        for symbol in value:
+            if not Element.is_valid_symbol(symbol):
+                raise ValueError(f"found {symbol!r}, expected an element symbol")
+        return value
+
+    @field_validator("incar")
+    @classmethod
+    def _free_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
+        ours = {"NELECT", "LHFCALC", "AEXX", "HFSCREEN", "ENCUT", "ISPIN", "IVDW", "NSW", "IBRION"}
+        taken = sorted(ours & {key.upper() for key in value})
+        if taken:
+            raise ValueError(f"found {', '.join(taken)}, which this package sets itself")
+        return {key.upper(): setting for key, setting in value.items()}
+
+
+class SamplingSettings(Section):
+    """The configurations to label."""
+
+    rattle_amplitudes: list[float] = Field(
+        default=[0.05, 0.15],
+        description="Standard deviations of the Monte Carlo rattle in Å, taken in turn.",
+    )
+    distortions: list[float] = Field(
+        default=[-0.6, -0.4, -0.2, 0.2, 0.4],
+        description="ShakeNBreak bond distortions as fractions of the bond length.",
+    )
+    per_state: int = Field(
+        default=24, ge=2, description="Configurations per defect state, both kinds together."
+    )
+    bulk: int = Field(default=6, ge=1, description="Rattled pristine supercells.")
+    seed: int = Field(default=1, description="Seed of everything random in the sampling.")
+
+
+class PotentialSettings(Section):
+    """The charged multi-fidelity potential."""
+
+    preset: Literal["small", "standard"] = Field(
+        default="standard", description="'small' trains on a CPU, 'standard' on one GPU."
+    )
+    epochs: int | None = Field(default=None, ge=1, description="Epochs. Default: the preset's.")
+    committee: int = Field(default=2, ge=2, description="Number of models, one seed each.")
+    seed: int = Field(default=1, description="Seed of the first model.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="'auto' takes a GPU when there is one."
+    )
+    precision: Literal["float32", "float64"] = Field(
+        default="float32", description="Precision of the training; predictions use float64."
+    )
+    test_share: float = Field(
+        default=0.1, gt=0, lt=0.5, description="Share of geometry families held out for the test."
+    )
+
+
+class SearchSettings(Section):
+    """The search for ground-state structures on the potential."""
+
+    distortions: list[float] = Field(
+        default=[-0.6, -0.5, -0.4, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
+        description="ShakeNBreak bond distortions as fractions of the bond length.",
+    )
+    dimer: bool = Field(default=True, description="Also start from a dimer at a vacancy.")
+    rattle: float | None = Field(
+        default=None, description="Rattle of the starts in Å. Default: ShakeNBreak's."
+    )
+    max_force: float = Field(default=0.01, gt=0, description="Force tolerance in eV/Å.")
+    max_steps: int = Field(default=400, ge=1, description="Steps after which a start is given up.")
+    energy_window: float = Field(
+        default=0.3, gt=0, description="Minima up to this far above the lowest are kept, eV."
+    )
+    shortlist: int = Field(default=2, ge=1, description="Candidates per state sent to HSE06.")
+    uncertain: int = Field(
+        default=2, ge=0, description="Most uncertain frames per state labelled between rounds."
+    )
+
+
+class ConvergenceSettings(Section):
+    """When the rounds of search, verification and training end."""
+
+    energy_error: float = Field(
+        default=0.02, gt=0, description="Largest energy error of the potential at a winner, eV."
+    )
+    force_error: float = Field(
+        default=0.05, gt=0, description="Largest force RMSE of the potential at a winner, eV/Å."
+    )
+    level_change: float = Field(
+        default=0.02, gt=0, description="Largest change of a level between rounds, eV."
+    )
+    max_rounds: int = Field(default=3, ge=1, description="Rounds of training and search.")
+    final_force: float = Field(
+        default=0.03, gt=0, description="Refine a winner until its HSE06 forces are below, eV/Å."
+    )
+    refine_window: float = Field(
+        default=0.05, ge=0, description="Refine minima up to this far above the lowest, eV."
+    )
+    max_refinements: int = Field(
+        default=4, ge=0, description="HSE06 single points spent on refining one winner."
+    )
+
+
+class LevelSettings(Section):
+    """Corrections and thermodynamics."""
+
+    dielectric: float | tuple[float, float, float] | Matrix3D = Field(
+        default=10.0,
+        description="Dielectric constant or tensor, high-frequency + ionic. Give your host's own!",
+    )
+    correction: Literal["eFNV", "FNV", "none"] = Field(
+        default="eFNV", description="Finite-size correction of charged states."
+    )
+    chemical_potentials: dict[str, float] | None = Field(
+        default=None, description="Absolute chemical potentials in eV, of the hybrid functional."
+    )
+    temperature: float = Field(default=300.0, gt=0, description="Temperature in K.")
+
+    @field_validator("dielectric")
+    @classmethod
+    def _positive(cls, value: Any) -> Any:
+        import numpy as np
+
+        tensor = np.array(dielectric_tensor(value))
+        if not np.allclose(tensor, tensor.T, atol=1e-3 * np.abs(tensor).max()):
+            raise ValueError("expected a symmetric tensor")
+        if np.linalg.eigvalsh(tensor).min() <= 0:
+            raise ValueError("expected a positive definite tensor")
+        return value
+
+
+def dielectric_tensor(value: float | tuple[float, ...] | Matrix3D) -> Matrix3D:
+    """Return the 3x3 tensor of a number, three numbers or a tensor."""
+    import numpy as np
+
+    array = np.asarray(value, dtype=float)
+    tensor = array if array.ndim == 2 else np.eye(3) * array
+    return typing.cast(Matrix3D, tuple(tuple(float(x) for x in row) for row in tensor))
+
+
+class Campaign(Section):
+    """One host, the defects asked for, and every setting."""
+
+    host: Path = Field(
+        description="Structure file of the host: POSCAR, CIF, ... (pymatgen reads it)."
+    )
+    supercell: SupercellSettings = Field(default_factory=SupercellSettings)
+    defects: DefectSettings = Field(default_factory=DefectSettings)
+    dft: DftSettings = Field(default_factory=DftSettings)
+    sampling: SamplingSettings = Field(default_factory=SamplingSettings)
+    hse06_share: float = Field(
+        default=0.2, gt=0, le=1, description="Share of configurations labelled with HSE06 too."
+    )
+    potential: PotentialSettings = Field(default_factory=PotentialSettings)
+    search: SearchSettings = Field(default_factory=SearchSettings)
+    convergence: ConvergenceSettings = Field(default_factory=ConvergenceSettings)
+    levels: LevelSettings = Field(default_factory=LevelSettings)
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> Campaign:
+        """Read and validate a campaign file; a relative host path is relative to the file.
+
+        Raises
+        ------
+        InputError
+            One line that names file, key, what was found and what is expected.
+        """
+        path = Path(path)
+        try:
+            raw = yaml.safe_load(path.read_text())
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not a text file"
+            raise InputError(
+                f"{path}: cannot be read ({reason}), expected a campaign file"
+            ) from None
+        except yaml.YAMLError as error:
+            raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+        if not isinstance(raw, dict):
+            raise InputError(f"{path}: found {type(raw).__name__}, expected a mapping with a host")
+        try:
+            campaign = cls.model_validate(raw)
+        except ValidationError as error:
+            raise InputError(f"{path}: {_first_problem(error, cls)}") from None
+        if not campaign.host.is_absolute():
+            campaign.host = path.parent / campaign.host
+        return campaign
+
+    def host_structure(self) -> Structure:
+        """Read the host structure.
+
+        Raises
+        ------
+        InputError
+            If the file is missing, unreadable or holds a disordered structure.
+        """
+        if not self.host.is_file():
+            raise InputError(f"{self.host}: host: no such file, expected a structure file")
+        try:
+            structure = Structure.from_file(self.host)
+        except Exception as error:  # pymatgen raises whatever its parsers raise
+            raise InputError(
+                f"{self.host}: host: not a structure that pymatgen reads "
+                f"({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            ) from None
+        if not structure.is_ordered:
+            sites = [str(site.species) for site in structure if not site.is_ordered]
+            raise InputError(
+                f"{self.host}: host: found partial occupancies ({sites[0]}), "
+                "expected an ordered structure"
+            )
+        return structure
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
+        for argument in typing.get_args(annotation):
+            if section := _section_of(argument):
+                return section
+    return None
+
+
+def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the first validation problem as one line with the nearest valid key."""
+    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
+    location = problem["loc"]
+    key = ".".join(str(part) for part in location)
+    if problem["type"] == "extra_forbidden":
+        section: type[BaseModel] = model
+        for part in location[:-1]:
+            if isinstance(part, str) and part in section.model_fields:
+                section = _section_of(section.model_fields[part].annotation) or section
+        names = list(section.model_fields)
+        near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
+        return f"{key}: unknown key, {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: missing, expected a value"
+    message = problem["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(problem["input"], dict) else f"found {problem['input']!r}, "
+    return f"{key}: {message}" if "found" in message else f"{key}: {found}{message}"

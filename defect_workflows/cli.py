@@ -1,0 +1,220 @@
+"""The command line: `defect-workflows`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from defect_workflows.errors import DefectWorkflowsError, InputError
+
+app = typer.Typer(
+    help="From a host crystal to the charge transition levels of its point defects.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+rehearsal = typer.Typer(help="Tools of the rehearsal.", no_args_is_help=True)
+app.add_typer(rehearsal, name="rehearsal")
+console = Console()
+
+CampaignFile = Annotated[Path, typer.Argument(help="The campaign file.", show_default=False)]
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and log lines.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.ERROR,
+        format="%(asctime)s %(name)s %(levelname)s %(message)s",
+    )
+    if not debug:
+        warnings.simplefilter("ignore")  # dependencies warn of what a user can do nothing about
+
+
+@app.command()
+def init(
+    host: Annotated[Path, typer.Argument(help="Structure file of the host.", show_default=False)],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Campaign file to write.")] = Path(
+        "campaign.yaml"
+    ),
+) -> None:
+    """Write a commented campaign for a structure file."""
+    from defect_workflows.campaign import Campaign
+    from defect_workflows.template import campaign_template
+
+    structure = Campaign(host=host).host_structure()
+    if output.exists():
+        raise InputError(f"{output}: exists already, expected a new file")
+    relative = Path(os.path.relpath(host.absolute(), output.absolute().parent))
+    try:
+        output.write_text(campaign_template(relative))
+    except OSError as error:
+        raise InputError(f"{output}: cannot be written ({error.strerror})") from None
+    console.print(
+        f"{output}: campaign for {structure.composition.reduced_formula}. "
+        f"Next: defect-workflows plan {output}"
+    )
+
+
+@app.command()
+def plan(
+    campaign_file: CampaignFile,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the plan to this file.")
+    ] = None,
+) -> None:
+    """Show what would run: states, labels per fidelity, estimated cost. Runs nothing."""
+    from defect_workflows.campaign import Campaign
+    from defect_workflows.plan import make_plan
+
+    found = make_plan(Campaign.from_file(campaign_file))
+    table = Table(title=f"{found.host}, {found.atoms} atoms: {len(found.states)} defect states")
+    for heading in ("stage", "what", "PBE single points", "HSE06 single points"):
+        table.add_column(heading, justify="right" if "points" in heading else "left")
+    for step in found.steps:
+        table.add_row(step.stage, step.what, str(step.pbe or ""), str(step.hse06 or ""))
+    table.add_section()
+    table.add_row("", "at most", str(found.pbe), str(found.hse06))
+    console.print(table)
+    console.print("States: " + ", ".join(found.states))
+    if json_file is not None:
+        json_file.write_text(found.model_dump_json(indent=1))
+
+
+@app.command()
+def run(
+    campaign_file: CampaignFile,
+    workdir: Annotated[
+        Path, typer.Option("--workdir", help="Work folder: store, jobs and results.")
+    ],
+    rehearse: Annotated[
+        bool, typer.Option("--rehearse", help="The stand-in runs instead of VASP.")
+    ] = False,
+) -> None:
+    """Run a campaign on this machine. The same command again resumes."""
+    from defect_workflows.campaign import Campaign
+    from defect_workflows.running.campaign import run_campaign
+    from defect_workflows.running.progress import StageProgress
+
+    campaign = Campaign.from_file(campaign_file)
+    with StageProgress(console) as progress:
+        result = run_campaign(campaign, workdir, rehearse=rehearse, on_event=progress.update)
+    from defect_workflows.report.results import summary_table, write_report
+
+    write_report(workdir, result)
+    console.print(summary_table(result))
+    console.print(f"Report: {workdir / 'report.html'}")
+
+
+@app.command()
+def status(
+    campaign_or_dir: Annotated[
+        Path, typer.Argument(help="A work folder, or the campaign file of a submitted campaign.")
+    ],
+) -> None:
+    """Show per stage what is done, running, failed, waiting."""
+    from defect_workflows.running.campaign import campaign_status
+
+    records, failures = campaign_status(campaign_or_dir)
+    table = Table(title=str(campaign_or_dir))
+    table.add_column("stage")
+    for heading in ("done", "of these reused", "running", "failed", "waiting", "interrupted"):
+        table.add_column(heading, justify="right")
+    for stage in records:
+        counts = (stage.done, stage.reused, stage.running, stage.failed, stage.waiting)
+        table.add_row(stage.stage, *map(str, counts), str(stage.interrupted))
+    console.print(table)
+    for failure in failures:
+        console.print(f"failed: {failure.stage}: {failure.name}: {failure.error}", soft_wrap=True)
+
+
+@app.command()
+def submit(
+    campaign_file: CampaignFile,
+    manager: Annotated[str, typer.Option("--manager", help="fireworks.")] = "fireworks",
+    worker: Annotated[
+        str | None, typer.Option("--worker", help="FireWorks' name of the worker.")
+    ] = None,
+) -> None:
+    """Put a campaign on a cluster: the same graph, through FireWorks' LaunchPad."""
+    from defect_workflows.campaign import Campaign
+    from defect_workflows.running.campaign import submit_campaign
+
+    if manager != "fireworks":
+        raise InputError(f"--manager: found {manager!r}, expected fireworks")
+    numbers = submit_campaign(Campaign.from_file(campaign_file), worker=worker)
+    console.print(f"{len(numbers)} jobs on the LaunchPad; more will follow as the graph grows.")
+
+
+@app.command()
+def report(
+    workdir: Annotated[Path, typer.Argument(help="A work folder with a finished campaign.")],
+) -> None:
+    """Write the report of a finished campaign again."""
+    from defect_workflows.report.results import summary_table, write_report
+    from defect_workflows.running.campaign import finished_result
+
+    result = finished_result(workdir)
+    write_report(workdir, result)
+    console.print(summary_table(result))
+    console.print(f"Report: {workdir / 'report.html'}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check VASP command, POTCARs, store, device and versions; each line with its mend."""
+    from defect_workflows.running.doctor import examine
+
+    checks = examine()
+    for check in checks:
+        mark = "[green]ok  [/]" if check.ok else "[red]mend[/]"
+        console.print(f"{mark} {check.what}: {check.found}", highlight=False, soft_wrap=True)
+        if not check.ok:
+            console.print(f"       {check.mend}", highlight=False, soft_wrap=True)
+    if not all(check.ok for check in checks):
+        raise typer.Exit(1)
+
+
+@rehearsal.command()
+def potcars(
+    directory: Annotated[Path, typer.Argument(help="Folder to write to.")],
+    functional: Annotated[str, typer.Option(help="POTCAR family.")] = "PBE_54",
+) -> None:
+    """Write placeholder POTCARs (no potential data) for rehearsals."""
+    from defect_workflows.rehearsal.potcars import write_potcars
+
+    console.print(f"{write_potcars(directory, functional=functional)}: placeholders written")
+
+
+def main() -> None:
+    """Run the command line; errors of our own are one line and an exit status."""
+    debug = "--debug" in sys.argv
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        _fail(error, 2, debug)
+    except DefectWorkflowsError as error:
+        _fail(error, 1, debug)
+    except KeyboardInterrupt:
+        print("interrupted; the same command again resumes", file=sys.stderr)
+        sys.exit(1)
+
+
+def _fail(error: DefectWorkflowsError, status: int, debug: bool) -> None:
+    if debug:
+        raise error
+    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

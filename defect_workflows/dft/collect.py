@@ -1,0 +1,70 @@
+"""Labels put together: refused ones listed, one level of theory checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from defect_workflows.campaign import DftSettings
+from defect_workflows.dft.consistency import check_one_level_of_theory
+from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
+from defect_workflows.errors import CampaignError
+
+
+def collect(
+    results: Iterable[Label | RefusedLabel], settings: DftSettings, previous: LabelSet | None = None
+) -> LabelSet:
+    """Return all labels so far, without those far above the lowest of their kind.
+
+    Raises
+    ------
+    CampaignError
+        If a larger share is refused than the campaign allows; names the first reason.
+    LevelOfTheoryError
+        If two labels differ in a setting.
+    """
+    results = list(results)
+    labels = [result for result in results if isinstance(result, Label)]
+    refused = [result for result in results if isinstance(result, RefusedLabel)]
+    if previous is not None:
+        known = {label.fingerprint for label in labels}
+        labels = [label for label in previous.labels if label.fingerprint not in known] + labels
+        refused = previous.refused + refused
+    lowest: dict[tuple[str, str, int], float] = {}
+    for label in labels:
+        key = _kind(label)
+        lowest[key] = min(label.energy, lowest.get(key, label.energy))
+    kept = []
+    for label in labels:
+        above = (label.energy - lowest[_kind(label)]) / len(label.configuration.structure)
+        if above <= settings.max_energy_per_atom:
+            kept.append(label)
+        else:
+            refused.append(
+                refuse(label, f"energy {above:.2f} eV/atom above the lowest of its kind")
+            )
+    total = len(kept) + len(refused)
+    if refused and len(refused) > settings.max_refused_share * total:
+        raise CampaignError(
+            f"{len(refused)} of {total} labels refused, expected at most "
+            f"{settings.max_refused_share:.0%}; the first: {refused[0].fidelity} of "
+            f"{refused[0].configuration.origin.family}: {refused[0].reason}"
+        )
+    check_one_level_of_theory(kept)
+    return LabelSet(labels=kept, refused=refused)
+
+
+def refuse(label: Label, reason: str) -> RefusedLabel:
+    """Return the refusal of a label."""
+    return RefusedLabel(
+        fingerprint=label.fingerprint,
+        configuration=label.configuration,
+        fidelity=label.fidelity,
+        reason=reason,
+        directory=label.directory,
+        seconds=label.seconds,
+    )
+
+
+def _kind(label: Label) -> tuple[str, str, int]:
+    formula = label.configuration.structure.composition.formula
+    return label.fidelity, formula, label.charge

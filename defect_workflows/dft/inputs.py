@@ -1,0 +1,110 @@
+"""VASP input sets of single points: one level of theory for both fidelities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from atomate2.vasp.sets.base import VaspInputGenerator
+from doped.vasp import default_potcar_dict
+from pymatgen.core import Structure
+from pymatgen.io.vasp import Kpoints
+
+from defect_workflows.campaign import DftSettings
+from defect_workflows.charge import charge_of, with_charge
+from defect_workflows.fidelity import FIDELITIES, Fidelity, head_index
+
+# Of a defect supercell: no symmetry, no smearing that outlives the gap, core potentials written.
+_COMMON_INCAR: dict[str, Any] = {
+    "ALGO": "Normal",
+    "GGA": "PE",
+    "IBRION": -1,
+    "ICORELEVEL": 0,
+    "ISIF": 2,
+    "ISMEAR": 0,
+    "ISYM": 0,
+    "LASPH": True,
+    "LCHARG": False,
+    "LREAL": "Auto",
+    "NELM": 200,
+    "NSW": 0,
+    "PREC": "Accurate",
+    "SIGMA": 0.05,
+}
+
+
+def incar_settings(
+    settings: DftSettings, fidelity: Fidelity, potentials: bool = False
+) -> dict[str, Any]:
+    """Return the INCAR of a single point at a fidelity, NELECT and species settings excepted.
+
+    Parameters
+    ----------
+    settings
+        The campaign's DFT settings.
+    fidelity
+        Level of theory.
+    potentials
+        Also write the electrostatic LOCPOT (LVHAR), which the FNV correction reads.
+    """
+    head_index(fidelity, FIDELITIES)
+    incar = _COMMON_INCAR | {
+        "ENCUT": settings.encut,
+        "EDIFF": settings.ediff,
+        "ISPIN": 2 if settings.spin else 1,
+        "LVHAR": potentials,
+        "LWAVE": fidelity == "pbe",
+    }
+    if settings.dispersion:
+        incar["IVDW"] = settings.dispersion
+    if fidelity == "hse06":
+        incar |= {
+            "LHFCALC": True,
+            "AEXX": settings.hybrid_fraction,
+            "HFSCREEN": settings.hybrid_screening,
+            "PRECFOCK": "Fast",
+        }
+    return incar | settings.incar
+
+
+@dataclass
+class SinglePointSet(VaspInputGenerator):
+    """Input set of a charged single point; the charge is written as NELECT."""
+
+    auto_ismear: bool = False
+    inherit_incar: bool = False
+    auto_metal_kpoints: bool = False
+    sort_structure: bool = False
+    use_structure_charge: bool = True
+    config_dict: dict = field(default_factory=lambda: {"INCAR": {}, "KPOINTS": {}, "POTCAR": {}})
+
+    @classmethod
+    def from_settings(
+        cls, settings: DftSettings, fidelity: Fidelity, potentials: bool = False
+    ) -> SinglePointSet:
+        """Make the input set of a fidelity from a campaign's DFT settings."""
+        return cls(
+            config_dict={
+                "INCAR": incar_settings(settings, fidelity, potentials),
+                "KPOINTS": {},
+                "POTCAR": default_potcar_dict | settings.potcars,
+                "POTCAR_FUNCTIONAL": settings.potcar_functional,
+            },
+            user_kpoints_settings=Kpoints.gamma_automatic(settings.kpoints),
+            user_potcar_functional=settings.potcar_functional,
+        )
+
+
+def potcar_symbol(settings: DftSettings, element: str) -> str:
+    """Return the POTCAR symbol of an element: the campaign's, else doped's choice."""
+    return (default_potcar_dict | settings.potcars)[element]
+
+
+def vasp_order(structure: Structure) -> list[int]:
+    """Return the site order of the POSCAR: species together, else as they are."""
+    return sorted(range(len(structure)), key=lambda i: structure[i].specie.X)
+
+
+def reordered(structure: Structure, order: list[int]) -> Structure:
+    """Return a charged structure with its sites in another order."""
+    return with_charge(Structure.from_sites([structure[i] for i in order]), charge_of(structure))

@@ -1,0 +1,134 @@
+"""Jobs: one VASP single point, and labels put together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from jobflow import Maker
+
+from defect_workflows import reuse
+from defect_workflows.campaign import DftSettings
+from defect_workflows.charge import charge_of
+from defect_workflows.dft.collect import collect
+from defect_workflows.dft.inputs import SinglePointSet, reordered, vasp_order
+from defect_workflows.dft.read import SinglePointResult, read_single_point
+from defect_workflows.dft.run import here, run_single_point
+from defect_workflows.documents.defects import ChargedConfiguration
+from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
+from defect_workflows.errors import CalculationError
+from defect_workflows.fidelity import Fidelity
+from defect_workflows.settings import read_settings
+
+logger = logging.getLogger(__name__)
+
+# These bound what is accepted, not what is calculated.
+_NOT_CALCULATED = {"max_energy_per_atom", "max_force", "max_refused_share"}
+
+
+@dataclass
+class SinglePointMaker(Maker):
+    """Energy, forces and stress of a charged configuration at one fidelity.
+
+    Parameters
+    ----------
+    name
+        Name of the jobs.
+    fidelity
+        Level of theory.
+    settings
+        DFT settings of the campaign.
+    potentials
+        Also write LOCPOT and keep site potentials, for the finite-size corrections.
+    """
+
+    name: str = "single point"
+    fidelity: Fidelity = "pbe"
+    settings: DftSettings = field(default_factory=DftSettings)
+    potentials: bool = False
+
+    @reuse.job
+    def make(
+        self, configuration: ChargedConfiguration, prev_dir: str | None = None
+    ) -> Label | RefusedLabel:
+        """Run the single point; what cannot be trusted is refused with its reason.
+
+        Parameters
+        ----------
+        configuration
+            Structure with its charge.
+        prev_dir
+            ``host:path`` of a run whose WAVECAR may serve as start.
+        """
+        machine = read_settings()
+        key = reuse.fingerprint(
+            "single point",
+            configuration.id,
+            self.fidelity,
+            self.settings.model_dump(exclude=_NOT_CALCULATED),
+            self.potentials,
+            machine.rehearsal,
+        )
+        if (finished := reuse.find_finished(key, Label)) is not None:
+            return finished
+        start = time.perf_counter()
+        structure = configuration.structure
+        order = vasp_order(structure)
+        inputs = SinglePointSet.from_settings(self.settings, self.fidelity, self.potentials)
+        try:
+            run_single_point(reordered(structure, order), inputs, machine, prev_dir)
+            result = read_single_point(Path.cwd())
+            self._check(result, charge_of(structure))
+        except CalculationError as error:
+            logger.warning("%s %s refused: %s", configuration.id[:12], self.fidelity, error)
+            return RefusedLabel(
+                fingerprint=key,
+                configuration=configuration,
+                fidelity=self.fidelity,
+                reason=str(error),
+                directory=here(),
+                seconds=time.perf_counter() - start,
+            )
+        back = np.argsort(order)
+        potentials = result.site_potentials if self.potentials else None
+        return Label(
+            fingerprint=key,
+            configuration=configuration,
+            fidelity=self.fidelity,
+            energy=result.energy,
+            forces=[tuple(force) for force in result.forces[back].tolist()],
+            stress=result.stress,
+            nelect=result.nelect,
+            vbm=result.vbm,
+            cbm=result.cbm,
+            level_of_theory=result.level_of_theory,
+            corrections=result.corrections,
+            site_potentials=[potentials[i] for i in back] if potentials else None,
+            planar_potential=result.planar_potential,
+            directory=here(),
+            seconds=time.perf_counter() - start,
+            rehearsal=result.rehearsal,
+        )
+
+    def _check(self, result: SinglePointResult, charge: int) -> None:
+        """Refuse a calculation with another charge or beyond the stated bounds."""
+        if result.charge != charge:
+            raise CalculationError(
+                f"NELECT {result.nelect:g} is charge {result.charge:+d}, expected {charge:+d}"
+            )
+        largest = float(np.linalg.norm(result.forces, axis=1).max())
+        if largest > self.settings.max_force:
+            raise CalculationError(
+                f"force of {largest:.1f} eV/Å, expected at most {self.settings.max_force:g}"
+            )
+
+
+@reuse.job(data=["labels"], output_schema=LabelSet)
+def collect_labels(
+    results: list[Label | RefusedLabel], settings: DftSettings, previous: LabelSet | None = None
+) -> LabelSet:
+    """Put labels together: refused ones listed, one level of theory checked."""
+    return collect(results, settings, previous)

@@ -1,0 +1,153 @@
+"""One VASP run in the working directory, by atomate2's and custodian's ordinary machinery."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import socket
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+
+from atomate2.common.files import gunzip_files, gzip_output_folder
+from atomate2.vasp.files import write_vasp_input_set
+from atomate2.vasp.run import DEFAULT_HANDLERS, run_vasp
+from custodian.custodian import CustodianError
+from custodian.vasp.handlers import FrozenJobErrorHandler
+from pymatgen.core import SETTINGS as PYMATGEN_SETTINGS
+from pymatgen.core import Structure
+from pymatgen.io.vasp import PotcarSingle
+
+from defect_workflows.campaign import DftSettings
+from defect_workflows.dft.inputs import SinglePointSet, potcar_symbol
+from defect_workflows.errors import CalculationError, InputError
+from defect_workflows.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_FILES_TO_ZIP = [
+    "CHGCAR", "CONTCAR", "DOSCAR", "EIGENVAL", "INCAR", "INCAR.orig", "KPOINTS", "KPOINTS.orig",
+    "LOCPOT", "OSZICAR", "OUTCAR", "POSCAR", "POSCAR.orig", "WAVECAR", "XDATCAR", "custodian.json",
+    "vasp.out", "vasprun.xml",
+]  # fmt: skip
+
+
+def run_single_point(
+    structure: Structure, inputs: SinglePointSet, settings: Settings, prev_dir: str | None = None
+) -> None:
+    """Write the input files, run VASP under custodian and compress what it wrote.
+
+    Parameters
+    ----------
+    structure
+        Charged structure, its sites in the order of the POSCAR.
+    inputs
+        Input set.
+    settings
+        Machine facts: the VASP command, POTCARs, time limits.
+    prev_dir
+        ``host:path`` of a run whose WAVECAR may serve as start; used only when it is within reach.
+
+    Raises
+    ------
+    InputError
+        If no VASP command is set, it does not exist, or a POTCAR is missing.
+    CalculationError
+        If custodian gave up.
+    """
+    command = vasp_command(settings)
+    if settings.potcar_directory is not None:
+        PYMATGEN_SETTINGS["PMG_VASP_PSP_DIR"] = str(settings.potcar_directory)
+    _fetch_wavecar(prev_dir)
+    try:
+        write_vasp_input_set(structure, inputs)
+    except (OSError, KeyError) as error:
+        raise InputError(
+            f"POTCAR: {' '.join(str(error).split())[:160]} (expected in PMG_VASP_PSP_DIR or "
+            "DEFECT_WORKFLOWS_POTCAR_DIRECTORY)"
+        ) from None
+    handlers = [
+        handler for handler in DEFAULT_HANDLERS if not isinstance(handler, FrozenJobErrorHandler)
+    ]
+    try:
+        run_vasp(
+            vasp_cmd=command,
+            vasp_gamma_cmd=settings.vasp_gamma_command or command,
+            handlers=[*handlers, FrozenJobErrorHandler(timeout=settings.vasp_timeout)],
+            scratch_dir=str(settings.scratch) if settings.scratch else None,
+            custodian_kwargs={"polling_time_step": settings.custodian_poll},
+        )
+    except CustodianError as error:
+        raise CalculationError(
+            f"custodian gave up ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
+        ) from None
+    finally:
+        gzip_output_folder(Path.cwd(), setting="atomate", files_list=_FILES_TO_ZIP)
+
+
+def vasp_command(settings: Settings) -> str:
+    """Return the command of vasp_std.
+
+    Raises
+    ------
+    InputError
+        If none is set, or its program cannot be found.
+    """
+    if not settings.vasp_command:
+        raise InputError(
+            "DEFECT_WORKFLOWS_VASP_COMMAND: found nothing, expected the command that runs VASP "
+            "(or --rehearse)"
+        )
+    program = settings.vasp_command.split()[0]
+    if shutil.which(program) is None:
+        raise InputError(
+            f"DEFECT_WORKFLOWS_VASP_COMMAND: found {program!r}, which is no program on this machine"
+        )
+    return settings.vasp_command
+
+
+def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings) -> None:
+    """Check that there is a POTCAR of every element.
+
+    Raises
+    ------
+    InputError
+        Names the folder and the POTCAR that is not there.
+    """
+    folder = settings.potcar_directory or PYMATGEN_SETTINGS.get("PMG_VASP_PSP_DIR")
+    if not folder:
+        raise InputError(
+            "DEFECT_WORKFLOWS_POTCAR_DIRECTORY: found nothing, expected the folder of the POTCARs "
+            "(or pymatgen's PMG_VASP_PSP_DIR)"
+        )
+    if settings.potcar_directory is not None:
+        PYMATGEN_SETTINGS["PMG_VASP_PSP_DIR"] = str(settings.potcar_directory)
+    for element in elements:
+        symbol = potcar_symbol(dft, element)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # placeholders are unknown to pymatgen
+                PotcarSingle.from_symbol_and_functional(symbol, dft.potcar_functional)
+        except (OSError, ValueError, KeyError):
+            raise InputError(
+                f"{folder}: found no POTCAR {symbol} of {dft.potcar_functional}, expected one "
+                "(dft.potcars, dft.potcar_functional, DEFECT_WORKFLOWS_POTCAR_DIRECTORY)"
+            ) from None
+
+
+def here() -> str:
+    """Return host:path of the working directory."""
+    return f"{socket.gethostname()}:{Path.cwd()}"
+
+
+def _fetch_wavecar(prev_dir: str | None) -> None:
+    """Copy the WAVECAR of an earlier run, if it is within reach: it saves time, nothing else."""
+    if prev_dir is None:
+        return
+    source = Path(prev_dir.split(":", 1)[-1])
+    for name in ("WAVECAR.gz", "WAVECAR"):
+        if (source / name).is_file():
+            shutil.copy(source / name, name)
+            gunzip_files(Path.cwd(), include_files=[name], allow_missing=True)
+            return
+    logger.info("no WAVECAR at %s, starting from scratch", prev_dir)

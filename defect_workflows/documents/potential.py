@@ -1,0 +1,94 @@
+"""The trained committee of MACE models."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from defect_workflows.documents.base import Document
+from defect_workflows.fidelity import Fidelity
+
+
+class CommitteeMember(Document):
+    """One trained MACE model."""
+
+    fingerprint: str = Field(description="Fingerprint of labels, settings, seed and start.")
+    fingerprint: str = Field(default="", description="Fingerprint of labels, settings and seed.")
+    seed: int = Field(description="Seed of initialisation and batches.")
+    sha256: str = Field(description="Hash of the model file; another file is refused unread.")
+    model: str = Field(description="The model file, base64. Lives in the 'data' store.")
+    epochs: int = Field(description="Epochs trained.")
+    seconds: float = Field(description="Wall time of the training in s.")
+
+
+class Baseline(Document):
+    """Energy removed before training and added back at prediction: one offset per charge."""
+
+    fidelity: Fidelity = Field(description="Head it belongs to.")
+    charge: int = Field(description="Charge in units of e.")
+    offset: float = Field(description="Offset in eV per supercell.")
+
+
+class AtomEnergy(Document):
+    """E0 of an element at a fidelity, fitted on neutral labels."""
+
+    fidelity: Fidelity = Field(description="Head it belongs to.")
+    element: str = Field(description="Element symbol.")
+    energy: float = Field(description="E0 in eV.")
+
+
+class ErrorRecord(Document):
+    """Errors of the committee mean on a set of labels."""
+
+    split: str = Field(description="'train', 'valid' or 'test'.")
+    fidelity: Fidelity = Field(description="Head.")
+    charge: int | None = Field(description="Charge in units of e; None for all charges.")
+    labels: int = Field(description="Number of labels.")
+    energy_rmse: float = Field(description="RMSE of the energy in eV per atom.")
+    force_rmse: float = Field(description="RMSE of the force components in eV/Å.")
+
+
+class ParityPoint(Document):
+    """One label beside its prediction."""
+
+    split: str = Field(description="'train', 'valid' or 'test'.")
+    fidelity: Fidelity = Field(description="Head.")
+    charge: int = Field(description="Charge in units of e.")
+    state: str = Field(description="Defect state or 'bulk'.")
+    family: str = Field(description="Geometry family of the configuration.")
+    atoms: int = Field(description="Number of atoms.")
+    energy: float = Field(description="Energy of the label in eV.")
+    predicted: float = Field(description="Energy of the committee mean in eV.")
+    spread: float = Field(description="Standard deviation of the committee's energies in eV.")
+    force_rmse: float = Field(description="RMSE of the force components in eV/Å.")
+
+
+class Probe(Document):
+    """What the reloaded model showed (rule 3: trained means probed)."""
+
+    heads: list[str] = Field(description="Heads of the reloaded model.")
+    charge_response: float = Field(
+        description="Smallest |E(q) - E(q')| over the charges trained on, in eV, without baseline."
+    )
+    head_response: float = Field(description="|E(pbe) - E(hse06)| of one configuration in eV.")
+
+
+class PotentialDocument(Document):
+    """The trained committee with baseline, errors and the domain it may be used in."""
+
+    fingerprint: str = Field(description="Fingerprint of labels and settings.")
+    heads: list[Fidelity] = Field(description="Fidelities, in the order of the model's heads.")
+    elements: list[str] = Field(description="Elements it knows.")
+    charges: list[int] = Field(description="Charges it was trained on, in units of e.")
+    atoms: tuple[int, int] = Field(
+        description="Smallest and largest number of atoms per cell in the training data."
+    )
+    cutoff: float = Field(description="Cutoff radius in Å.")
+    members: list[CommitteeMember] = Field(description="The committee.")
+    baseline: list[Baseline] = Field(description="Offset per head and charge.")
+    atom_energies: list[AtomEnergy] = Field(description="E0 per head and element.")
+    errors: list[ErrorRecord] = Field(description="Errors per split, head and charge.")
+    parity: list[ParityPoint] = Field(description="Labels beside predictions.")
+    probes: list[Probe] = Field(description="One per committee member.")
+    training_labels: int = Field(description="Number of labels trained on, all heads.")
+    round: int = Field(default=0, description="Round of the campaign.")
+    rehearsal: bool = Field(description="True when trained on labels of the stand-in for VASP.")

@@ -1,0 +1,95 @@
+"""What the structure search found, and what HSE06 says of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from defect_workflows.charge import charge_of
+from defect_workflows.documents.base import Document, StructureField
+from defect_workflows.documents.defects import ChargedConfiguration
+from defect_workflows.documents.labels import Label
+
+Verdict = Literal["minimum", "not_converged", "runaway", "out_of_domain"]
+
+
+class RelaxationRecord(Document):
+    """One start of the search and where it went."""
+
+    state: str = Field(description="Defect state, or 'bulk' for the control.")
+    start: str = Field(description="Start geometry, e.g. 'Bond_Distortion_-40.0%'.")
+    start_energy: float = Field(description="Energy of the start on the hse06 head in eV.")
+    energy: float = Field(description="Final energy on the hse06 head in eV.")
+    max_force: float = Field(description="Largest force at the end in eV/Å.")
+    steps: int = Field(description="Steps of the optimiser.")
+    verdict: Verdict = Field(description="How it ended.")
+    cluster: int | None = Field(description="Minimum it belongs to (0 is the lowest), if any.")
+
+
+class Candidate(Document):
+    """A relaxed, clustered minimum of the search."""
+
+    state: str = Field(description="Defect state.")
+    structure: StructureField = Field(description="Relaxed structure, which carries the charge.")
+    energy: float = Field(description="Committee mean on the hse06 head in eV.")
+    spread: float = Field(description="Standard deviation of the committee in eV.")
+    max_force: float = Field(description="Largest force on the potential in eV/Å.")
+    starts: list[str] = Field(description="Starts that ended here.")
+    rank: int = Field(description="0 is the lowest on the potential.")
+
+    @property
+    def charge(self) -> int:
+        """Charge in units of e."""
+        return charge_of(self.structure)
+
+
+class SearchDocument(Document):
+    """The search of one or several states."""
+
+    fingerprint: str = Field(description="Fingerprint of potential, states and settings.")
+    candidates: list[Candidate] = Field(description="Minima per state, lowest first.")
+    relaxations: list[RelaxationRecord] = Field(description="Every start and its fate.")
+    control_gain: float = Field(
+        description=(
+            "Energy in eV by which the distorted bulk ends below the pristine supercell: should "
+            "be zero, or every gain of a defect is suspect."
+        )
+    )
+    bulk_energy: float | None = Field(
+        default=None, description="Energy of the pristine supercell on the hse06 head in eV."
+    )
+    uncertain: list[ChargedConfiguration] = Field(
+        default_factory=list, description="Frames on the way that the committee disagrees on most."
+    )
+    round: int = Field(default=0, description="Round of the campaign.")
+    seconds: float = Field(default=0.0, description="Wall time in s.")
+
+
+class VerifiedCandidate(Document):
+    """A candidate with HSE06 single points at its structure and at the refined ones after it."""
+
+    candidate: Candidate = Field(description="What the search found.")
+    labels: list[Label] = Field(
+        description="HSE06 single points, in order: at the candidate, then after each refinement."
+    )
+    energy_error: float = Field(
+        description="Potential minus HSE06 at the candidate, in eV per supercell."
+    )
+    force_error: float = Field(
+        description="RMSE of the potential's force components at the candidate in eV/Å."
+    )
+    max_force: float = Field(description="Largest HSE06 force at the lowest single point in eV/Å.")
+    refinement_ended: str | None = Field(
+        default=None, description="Why the refinement stopped before its forces were small enough."
+    )
+
+    @property
+    def label(self) -> Label:
+        """The HSE06 single point of lowest energy: where the refinement got to."""
+        return min(self.labels, key=lambda label: label.energy)
+
+    @property
+    def energy(self) -> float:
+        """HSE06 energy in eV at the lowest single point."""
+        return self.label.energy

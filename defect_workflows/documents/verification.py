@@ -1,0 +1,39 @@
+"""What HSE06 says of a round's winners, and whether the rounds may end."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from defect_workflows.documents.base import Document
+from defect_workflows.documents.labels import LabelSet
+from defect_workflows.documents.search import VerifiedCandidate
+
+
+class StateCheck(Document):
+    """The potential against HSE06 at the winner of one state."""
+
+    state: str = Field(description="Defect state.")
+    charge: int = Field(description="Charge in units of e.")
+    energy: float = Field(description="HSE06 energy of the winner in eV.")
+    energy_error: float = Field(description="Potential minus HSE06 at the winner in eV.")
+    force_error: float = Field(description="RMSE of the potential's forces there in eV/Å.")
+
+
+class RoundRecord(Document):
+    """One round of training, search and verification."""
+
+    round: int = Field(description="Number of the round, from 0.")
+    checks: list[StateCheck] = Field(description="One per state that has a verified winner.")
+    level_change: float | None = Field(
+        description="Largest change of a level since the round before in eV; None in the first."
+    )
+    converged: bool = Field(description="Every criterion of the campaign is met.")
+    reasons: list[str] = Field(description="Criteria that are not met, one line each.")
+
+
+class VerificationDocument(Document):
+    """HSE06 single points on the shortlist of a round."""
+
+    verified: list[VerifiedCandidate] = Field(description="Every candidate that has a label.")
+    labels: LabelSet = Field(description="All labels so far, those of this round included.")
+    rounds: list[RoundRecord] = Field(description="This round and those before it.")

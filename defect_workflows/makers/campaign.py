@@ -1,0 +1,226 @@
+"""The whole campaign as one graph that grows while it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobflow import Flow, Maker, Response
+
+from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.defects.jobs import generate_defects, sample_configurations
+from defect_workflows.dft.jobs import collect_labels
+from defect_workflows.documents.verification import VerificationDocument
+from defect_workflows.levels.jobs import assemble_levels
+from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
+from defect_workflows.makers.learning import TrainingMaker
+from defect_workflows.makers.verification import RefinementMaker, VerificationMaker
+from defect_workflows.mlip.jobs import select_configurations
+from defect_workflows.report.jobs import summarise
+from defect_workflows.search.jobs import search_states
+from defect_workflows.search.verify import contenders
+from defect_workflows.stored import StoredOutput, growing_job, part
+
+
+@dataclass
+class CampaignMaker(Maker):
+    """From a host crystal to the charge transition levels of its defects.
+
+    Parameters
+    ----------
+    name
+        Name of the flow.
+    campaign
+        What the user asked for.
+    single_points
+        Makers of the PBE and HSE06 single points that train the potential.
+    verified_points
+        The same for pristine supercell and candidates, with the potentials that corrections need.
+    training, verification, refinement
+        Makers of the parts of a round, and of the last step to the hybrid minimum.
+    """
+
+    name: str = "campaign"
+    campaign: Campaign = field(kw_only=True)
+    single_points: MultiFidelityMaker = field(default_factory=MultiFidelityMaker)
+    verified_points: MultiFidelityMaker = field(default_factory=MultiFidelityMaker)
+    training: TrainingMaker = field(default_factory=TrainingMaker)
+    verification: VerificationMaker = field(default_factory=VerificationMaker)
+    refinement: RefinementMaker = field(default_factory=RefinementMaker)
+
+    @classmethod
+    def from_campaign(cls, campaign: Campaign) -> CampaignMaker:
+        """Make every part from the settings of a campaign."""
+        verified_points = MultiFidelityMaker.from_settings(campaign.dft, potentials=True)
+        return cls(
+            name=f"campaign {campaign.host.stem}",
+            campaign=campaign,
+            single_points=MultiFidelityMaker.from_settings(campaign.dft),
+            verified_points=verified_points,
+            training=TrainingMaker(settings=campaign.potential),
+            verification=VerificationMaker(
+                single_points=verified_points,
+                search=campaign.search,
+                convergence=campaign.convergence,
+            ),
+            refinement=RefinementMaker.from_settings(campaign.dft, campaign.convergence),
+        )
+
+    def make(self) -> Flow:
+        """Make the flow; its output is the `CampaignResult`.
+
+        Raises
+        ------
+        InputError
+            If the host structure cannot be read.
+        """
+        campaign = self.campaign
+        defects = staged(
+            generate_defects(
+                campaign.host_structure(),
+                campaign.supercell,
+                campaign.defects,
+                dielectric_tensor(campaign.levels.dielectric),
+            ),
+            "defects",
+        )
+        host = staged(self.verified_points.make(defects.output.pristine), "host")
+        reference = staged(
+            collect_labels([host.output["pbe"], host.output["hse06"]], campaign.dft), "host"
+        )
+        sampled = staged(sample_configurations(defects.output, campaign.sampling), "sample")
+        label = LabellingMaker(single_points=self.single_points)
+        low = staged(label.make(sampled.output, "pbe", reference.output), "label")
+        selected = staged(
+            select_configurations(low.output, campaign.hse06_share),
+            "select",
+        )
+        high = staged(label.make(selected.output, "hse06", low.output), "label")
+        rounds = self.round(
+            labels=high.output,
+            defects=defects.output,
+            bulk_label=host.output["hse06"],
+            done={"potentials": [], "searches": [], "rounds": []},
+        )
+        jobs = [defects, host, reference, sampled, low, selected, high, rounds]
+        return Flow(jobs, rounds.output, name=self.name)
+
+    def round(self, labels: Any, defects: Any, bulk_label: Any, done: dict[str, list]) -> Flow:
+        """Make one round of training, search and verification, and the decision after it.
+
+        Parameters
+        ----------
+        labels, defects, bulk_label
+            References to the `LabelSet`, the `DefectSet` and the HSE06 label of the pristine
+            supercell.
+        done
+            ``potentials`` and ``searches``: references to those of the rounds before; ``rounds``:
+            their records.
+        """
+        number = len(done["potentials"])
+        previous = done["potentials"][-1] if number else None
+        potential = staged(self.training.make(labels, round=number, previous=previous), "train")
+        found = staged(
+            search_states(
+                potential.output,
+                part(defects, "states"),
+                part(part(defects, "host"), "supercell"),
+                self.campaign.search,
+                seed=self.campaign.sampling.seed,
+                round=number,
+            ),
+            "search",
+        )
+        verification = staged(
+            self.verification.make(
+                found.output, potential.output, labels, part(defects, "states"), done["rounds"]
+            ),
+            "verify",
+        )
+        decision = staged(
+            self.decide(
+                verification.output,
+                defects,
+                bulk_label,
+                [*done["potentials"], potential.output],
+                [*done["searches"], found.output],
+            ),
+            "verify",
+        )
+        decision.name = f"decide after round {number}"
+        jobs = [potential, found, verification, decision]
+        return Flow(jobs, decision.output, name=f"round {number}")
+
+    @growing_job
+    def decide(
+        self,
+        verification: StoredOutput,
+        defects: StoredOutput,
+        bulk_label: StoredOutput,
+        potentials: list[StoredOutput],
+        searches: list[StoredOutput],
+    ) -> Response:
+        """Go on to another round, or to the levels.
+
+        Parameters
+        ----------
+        verification, defects, bulk_label
+            The `VerificationDocument` of this round; the rest as in `round`.
+        potentials, searches
+            Those of all rounds.
+        """
+        document: VerificationDocument = verification.value()
+        records = document.rounds
+        if records[-1].converged or len(records) >= self.campaign.convergence.max_rounds:
+            flow = self.finish(verification, document, defects, bulk_label, potentials, searches)
+        else:
+            done: dict[str, list] = {
+                "potentials": potentials,
+                "searches": searches,
+                "rounds": records,
+            }
+            flow = self.round(verification.part("labels"), defects, bulk_label, done)
+        return Response(replace=flow)
+
+    def finish(
+        self,
+        verification: StoredOutput,
+        document: VerificationDocument,
+        defects: StoredOutput,
+        bulk_label: StoredOutput,
+        potentials: list[StoredOutput],
+        searches: list[StoredOutput],
+    ) -> Flow:
+        """Make the last part: winners refined, levels assembled, everything summarised."""
+        convergence = self.campaign.convergence
+        refined = [
+            staged(self.refinement.make(potentials[-1], item), "refine")
+            for item in contenders(document.verified, convergence.refine_window)
+        ]
+        verified = [item.output for item in refined]
+        levels = staged(
+            assemble_levels(
+                defects.part("host"),
+                defects.part("states"),
+                bulk_label,
+                verified,
+                self.campaign.levels,
+                candidates=searches[-1].part("candidates"),
+                bulk_energy_mlip=searches[-1].part("bulk_energy"),
+                max_force=convergence.final_force,
+            ),
+            "levels",
+        )
+        summary = staged(
+            summarise(
+                self.campaign,
+                levels.output,
+                potentials,
+                searches,
+                verification.part("rounds"),
+                verified,
+                verification.part("labels"),
+            ),
+            "levels",
+        )
+        return Flow([*refined, levels, summary], summary.output, name="levels")

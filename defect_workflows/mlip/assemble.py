@@ -1,0 +1,138 @@
+"""From trained members to a potential: reloaded, probed, measured (trained means probed)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from defect_workflows.charge import TRAINING_KEY, with_charge
+from defect_workflows.documents.potential import CommitteeMember, PotentialDocument, Probe
+from defect_workflows.errors import PotentialError
+from defect_workflows.mlip.evaluate import error_table, parity_points
+from defect_workflows.mlip.predict import Potential, load_model, resolve_device
+from defect_workflows.mlip.train import prepare
+
+if TYPE_CHECKING:
+    from defect_workflows.campaign import PotentialSettings
+    from defect_workflows.documents.labels import Label
+
+SMALLEST_RESPONSE = 1e-5
+"""Energies closer than this, in eV, mean that the model does not see charge or head."""
+
+
+def make_potential(
+    labels: Sequence[Label],
+    settings: PotentialSettings,
+    members: Sequence[CommitteeMember],
+    fingerprint: str,
+    campaign_round: int = 0,
+) -> PotentialDocument:
+    """Return the potential of a committee after reloading, probing and measuring it.
+
+    Parameters
+    ----------
+    labels, settings
+        What the members were trained on and with.
+    members
+        The trained models.
+    fingerprint
+        Fingerprint of labels and settings.
+    campaign_round
+        Round of the campaign.
+
+    Raises
+    ------
+    PotentialError
+        If a model fails a probe: its file, heads, charge embedding, or response to charge or head.
+    """
+    prepared = prepare(labels, settings)
+    reference = prepared.reference
+    energies, baseline = reference.documents()
+    sizes = [len(label.forces) for label in labels]
+    device = resolve_device(settings.device)
+    models = [load_model(member, device) for member in members]
+    cutoffs = {float(model.r_max) for model in models}
+    if len(cutoffs) != 1:
+        raise PotentialError(f"committee: found cutoffs {sorted(cutoffs)}, expected one")
+    document = PotentialDocument(
+        fingerprint=fingerprint,
+        heads=reference.heads,
+        elements=reference.elements,
+        charges=sorted({charge for _, charge in reference.offsets}),
+        atoms=(min(sizes), max(sizes)),
+        cutoff=cutoffs.pop(),
+        members=list(members),
+        baseline=baseline,
+        atom_energies=energies,
+        errors=[],
+        parity=[],
+        probes=[],
+        training_labels=len(prepared.splits.train),
+        round=campaign_round,
+        rehearsal=labels[0].rehearsal,
+    )
+    probes = [
+        probe(document, member, model, prepared.splits.train, device)
+        for member, model in zip(members, models, strict=True)
+    ]
+    parity = parity_points(Potential(document, models, device), prepared.splits)
+    return document.model_copy(
+        update={"probes": probes, "parity": parity, "errors": error_table(parity)}
+    )
+
+
+def probe(
+    document: PotentialDocument,
+    member: CommitteeMember,
+    model: torch.nn.Module,
+    labels: Sequence[Label],
+    device: torch.device,
+) -> Probe:
+    """Look at a reloaded model: its heads, its charge embedding, and whether it uses them.
+
+    Raises
+    ------
+    PotentialError
+        If heads, their E0s or the embedding are not those expected, or if the energy does not
+        depend on the charge or the head.
+    """
+    name = f"model of seed {member.seed}"
+    if list(model.heads) != list(document.heads):
+        raise PotentialError(
+            f"{name}: found heads {', '.join(model.heads)}, expected {', '.join(document.heads)}"
+        )
+    specs = getattr(model, "embedding_specs", None) or {}
+    if not hasattr(model, "joint_embedding") or TRAINING_KEY not in specs:
+        raise PotentialError(f"{name}: found no embedding of {TRAINING_KEY}, expected one")
+    # E0s belong to a head: others than expected mean that heads were swapped
+    expected = np.array([record.energy for record in document.atom_energies])
+    stored = torch.atleast_2d(model.atomic_energies_fn.atomic_energies).cpu().numpy().ravel()
+    if stored.shape != expected.shape or not np.allclose(stored, expected, atol=1e-6):
+        raise PotentialError(f"{name}: found E0s {stored.tolist()}, expected {expected.tolist()}")
+    alone = Potential(document, [model], device)
+    neutral = next(label for label in labels if label.charge == 0)
+    structure = neutral.configuration.structure
+    by_charge = [
+        alone.evaluate([with_charge(structure, charge)], document.heads[-1])[0].item()
+        for charge in document.charges
+    ]
+    charge_response = min((abs(a - b) for a, b in combinations(by_charge, 2)), default=float("inf"))
+    if charge_response < SMALLEST_RESPONSE:
+        raise PotentialError(
+            f"{name}: found E(q) - E(q') of {charge_response:.1e} eV, expected the charge to matter"
+        )
+    by_head = [alone.evaluate([structure], head)[0].item() for head in document.heads]
+    head_response = abs(by_head[0] - by_head[-1])
+    if len(document.heads) > 1 and head_response < SMALLEST_RESPONSE:
+        raise PotentialError(
+            f"{name}: found a difference of {head_response:.1e} eV between its heads, "
+            "expected them to differ"
+        )
+    return Probe(
+        heads=list(model.heads), charge_response=charge_response, head_response=head_response
+    )
+

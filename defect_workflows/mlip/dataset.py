@@ -1,0 +1,223 @@
+"""Labels as MACE's training data: checked, counted, split by family, with their charge."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers
+from mace.data import AtomicData, KeySpecification, config_from_atoms
+from mace.tools import AtomicNumberTable
+
+from defect_workflows.charge import TRAINING_KEY, charge_of, charge_of_atoms, to_atoms
+from defect_workflows.documents.defects import BULK
+from defect_workflows.errors import PotentialError
+from defect_workflows.fidelity import FIDELITIES, Fidelity
+from defect_workflows.reuse import fingerprint
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from defect_workflows.documents.defects import ChargedConfiguration
+    from defect_workflows.documents.labels import Label
+
+KEYS = KeySpecification(
+    info_keys={"energy": "REF_energy", TRAINING_KEY: TRAINING_KEY},
+    arrays_keys={"forces": "REF_forces"},
+)
+"""Where MACE finds energy, forces and the charge: named, so that nothing is filled in with 0."""
+
+
+@contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Set torch's default precision for a while; unlike MACE's own, also across exceptions."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Labels for training, for watching it, and held out; no geometry is in two of them."""
+
+    train: list[Label] = field(default_factory=list)
+    valid: list[Label] = field(default_factory=list)
+    test: list[Label] = field(default_factory=list)
+
+    def items(self) -> list[tuple[str, list[Label]]]:
+        """Return names and labels of the splits."""
+        return [("train", self.train), ("valid", self.valid), ("test", self.test)]
+
+
+def elements_of(labels: Iterable[Label]) -> list[str]:
+    """Return the element symbols of labels, by atomic number."""
+    symbols = {site.specie.symbol for label in labels for site in label.configuration.structure}
+    return sorted(symbols, key=atomic_numbers.__getitem__)
+
+
+def heads_of(labels: Iterable[Label]) -> list[Fidelity]:
+    """Return the fidelities of labels in the order of `FIDELITIES`: the heads of the model."""
+    present = {label.fidelity for label in labels}
+    return [fidelity for fidelity in FIDELITIES if fidelity in present]
+
+
+def count(labels: Iterable[Label]) -> dict[tuple[str, int, Fidelity], int]:
+    """Return how many labels there are per state, charge and fidelity."""
+    counts: dict[tuple[str, int, Fidelity], int] = defaultdict(int)
+    for label in labels:
+        counts[label.configuration.origin.state, label.charge, label.fidelity] += 1
+    return dict(sorted(counts.items()))
+
+
+def sampled(label: Label) -> bool:
+    """Return whether a label is of the sampling, not of a search on a potential."""
+    return label.configuration.origin.kind != "search"
+
+
+def unique(labels: Iterable[Label]) -> list[Label]:
+    """Return one label, the first, per configuration and fidelity, in an order of their own.
+
+    Equal calculations that differ only in what they keep (site potentials, say) count once, and
+    the order in which labels came in leaves no trace.
+    """
+    kept: dict[tuple[str, Fidelity], Label] = {}
+    for label in labels:
+        kept.setdefault((label.configuration.id, label.fidelity), label)
+    return [kept[key] for key in sorted(kept)]
+
+
+def check_labels(labels: Sequence[Label]) -> None:
+    """Refuse labels that must not be trained on together.
+
+    Raises
+    ------
+    MissingChargeError
+        If a label's structure carries no charge.
+    PotentialError
+        If there are none, if labels of VASP and of its stand-in are mixed, or if a number is
+        missing or not finite.
+    """
+    if not labels:
+        raise PotentialError("labels: found none, expected some to train on")
+    stand_in = sum(label.rehearsal for label in labels)
+    if stand_in not in (0, len(labels)):
+        raise PotentialError(
+            f"labels: found {stand_in} of {len(labels)} made by the stand-in for VASP, "
+            "expected all or none"
+        )
+    for label in labels:
+        name = f"label {label.configuration.id[:12]} ({label.fidelity})"
+        charge_of(label.configuration.structure)
+        if not (np.isfinite(label.energy) and np.isfinite(label.forces).all()):
+            raise PotentialError(f"{name}: found a value that is not finite")
+        if np.shape(label.forces) != (len(label.configuration.structure), 3):
+            raise PotentialError(
+                f"{name}: found {len(label.forces)} forces, "
+                f"expected {len(label.configuration.structure)}"
+            )
+
+
+def split_labels(labels: Sequence[Label], test_share: float, seed: int) -> Splits:
+    """Split labels by geometry family, so that paired geometries stay on one side.
+
+    Whole families are taken within each defect (and the bulk) in an order that follows from the
+    seed: for the test first those with the expensive labels too, without which nothing could be
+    said of that head, at most a third of them; for the validation set, which only watches
+    the training, those without, as far as there are any. What a search on the potential found
+    is always trained on: a family keeps its side for the whole campaign, so that no model is tested on
+    what its predecessor was trained on.
+
+    Parameters
+    ----------
+    labels
+        All labels of a campaign.
+    test_share
+        Share of the families of each defect held out for the test, and half of it for
+        validation; at least one each for a defect with three families or more.
+    seed
+        Seed of the order.
+    """
+    fidelities: dict[str, dict[str, set[Fidelity]]] = defaultdict(lambda: defaultdict(set))
+    for label in filter(sampled, labels):
+        origin = label.configuration.origin
+        fidelities[defect_of(label.configuration)][origin.family].add(label.fidelity)
+    side: dict[tuple[str, str], list[Label]] = {}
+    splits = Splits()
+    for defect, families in fidelities.items():
+        if len(families) < 3:
+            continue
+        drawn = sorted(families, key=lambda family: fingerprint(seed, family))
+        several = [family for family in drawn if len(families[family]) > 1]
+        number = max(1, round(test_share * len(drawn)))
+        test = several[: max(1, min(number, len(several) // 3))]
+        # sorted() keeps the drawn order within those with and those without expensive labels
+        others = sorted(set(drawn) - set(test), key=drawn.index)
+        others.sort(key=lambda family: len(families[family]))
+        test += others[: number - len(test)]
+        watched = [family for family in others if family not in test]
+        for family in test:
+            side[defect, family] = splits.test
+        for family in watched[: max(1, round(test_share * len(drawn) / 2))]:
+            side[defect, family] = splits.valid
+    for label in labels:
+        key = (defect_of(label.configuration), label.configuration.origin.family)
+        (side.get(key, splits.train) if sampled(label) else splits.train).append(label)
+    return splits
+
+
+def defect_of(configuration: ChargedConfiguration) -> str:
+    """Return the defect of a configuration, without the charge: v_Cd of v_Cd_-2."""
+    state = configuration.origin.state
+    return state if state == BULK else state.rsplit("_", 1)[0]
+
+
+def atomic_data(
+    atoms: Atoms,
+    *,
+    fidelity: Fidelity,
+    heads: Sequence[str],
+    elements: Sequence[str],
+    cutoff: float,
+    dtype: torch.dtype,
+) -> AtomicData:
+    """Return atoms as MACE's graph with the charge and the head.
+
+    Raises
+    ------
+    MissingChargeError
+        If the atoms carry no charge.
+    """
+    charge_of_atoms(atoms)
+    table = AtomicNumberTable([atomic_numbers[element] for element in elements])
+    configuration = config_from_atoms(atoms, key_specification=KEYS, head_name=fidelity)
+    with default_dtype(dtype):
+        return AtomicData.from_config(
+            configuration, z_table=table, cutoff=cutoff, heads=list(heads)
+        )
+
+
+def label_atoms(label: Label, offset: float, weight: float = 1.0) -> Atoms:
+    """Return a label as atoms under MACE's keys.
+
+    Parameters
+    ----------
+    label
+        The label.
+    offset
+        Charge offset in eV that is removed from its energy.
+    weight
+        Weight of the label in the loss.
+    """
+    atoms = to_atoms(label.configuration.structure)
+    atoms.info["REF_energy"] = label.energy - offset
+    atoms.info["config_weight"] = weight
+    atoms.arrays["REF_forces"] = np.array(label.forces)
+    return atoms

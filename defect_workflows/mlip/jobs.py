@@ -1,0 +1,111 @@
+"""Jobs: what deserves HSE06, one model of the committee, and the probed potential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from defect_workflows import reuse
+from defect_workflows.campaign import PotentialSettings
+from defect_workflows.documents.defects import ConfigurationSet
+from defect_workflows.documents.labels import LabelSet
+from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
+
+
+@reuse.job(output_schema=ConfigurationSet, data=["configurations"])
+def select_configurations(labels: LabelSet, share: float) -> ConfigurationSet:
+    """Choose the configurations to label at HSE06 among those labelled at PBE.
+
+    Parameters
+    ----------
+    labels
+        All labels so far; what has an HSE06 label already is not chosen again.
+    share
+        Share of the configurations, 0 < share <= 1.
+    """
+    from defect_workflows.mlip.select import select
+
+    done = {label.configuration.id for label in labels.labels if label.fidelity == "hse06"}
+    candidates = [
+        label.configuration
+        for label in labels.labels
+        if label.fidelity == "pbe" and label.configuration.id not in done
+    ]
+    return ConfigurationSet(configurations=select(candidates, share))
+
+
+@reuse.job(output_schema=CommitteeMember, data=["model"])
+def train_member(
+    labels: LabelSet,
+    settings: PotentialSettings,
+    seed: int,
+    previous: PotentialDocument | None = None,
+    index: int = 0,
+) -> CommitteeMember:
+    """Train one member of the committee.
+
+    Parameters
+    ----------
+    labels
+        All labels so far.
+    settings
+        Settings of the potential.
+    seed
+        Seed of the member.
+    previous
+        Potential of the round before; training starts from its member at `index`.
+    """
+    from defect_workflows.mlip import train
+
+    start = previous.members[index] if previous is not None else None
+    key = reuse.fingerprint(
+        "train", *_inputs(labels, settings), seed, start.sha256 if start is not None else None
+    )
+    return reuse.finished_or(
+        lambda: train.train_member(labels.labels, settings, seed, start, fingerprint=key),
+        key,
+        CommitteeMember,
+    )
+
+
+@reuse.job(output_schema=PotentialDocument, data=["model", "parity"])
+def make_potential(
+    labels: LabelSet,
+    settings: PotentialSettings,
+    members: Sequence[CommitteeMember],
+    round: int = 0,
+) -> PotentialDocument:
+    """Reload, probe and measure the committee.
+
+    Parameters
+    ----------
+    labels, settings
+        What the members were trained on and with.
+    members
+        The trained models.
+    round
+        Round of the campaign.
+    """
+    from defect_workflows.mlip import assemble
+
+    key = reuse.fingerprint(
+        "potential", *_inputs(labels, settings), [member.sha256 for member in members], round
+    )
+    return reuse.finished_or(
+        lambda: assemble.make_potential(labels.labels, settings, members, key, round),
+        key,
+        PotentialDocument,
+    )
+
+
+def _inputs(labels: LabelSet, settings: PotentialSettings) -> tuple[Any, ...]:
+    """Return what the training depends on, in a form that does not depend on the order."""
+    from defect_workflows.mlip.train import PRESETS
+
+    # how many models there are and where they are trained does not change one of them
+    chosen = settings.model_dump(exclude={"committee", "device"})
+    return (
+        sorted(label.fingerprint for label in labels.labels),
+        chosen,
+        PRESETS[settings.preset],
+    )

@@ -1,0 +1,304 @@
+"""The trained potential in use: energies and forces of charged structures, with their spread."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+import torch_sim as ts
+from mace.calculators.mace_torchsim import MaceTorchSimModel
+from mace.tools.torch_geometric.dataloader import Collater
+from torch_sim.models.interface import ModelInterface
+
+from defect_workflows.charge import CALCULATOR_KEY, charge_of, to_atoms
+from defect_workflows.errors import PotentialError
+from defect_workflows.fidelity import Fidelity, head_index
+from defect_workflows.mlip.dataset import atomic_data
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+    from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
+
+Device = Literal["auto", "cpu", "cuda"]
+BATCH_ATOMS = {"cpu": 512, "cuda": 8192}
+"""Atoms per batch; on a CPU larger batches fall out of the cache and gain nothing."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the committee says of one structure at one fidelity.
+
+    Attributes
+    ----------
+    energy
+        Mean of the committee in eV, on the scale of the labels (E0s and charge offset included).
+    spread
+        Standard deviation of the committee's energies in eV.
+    forces
+        Mean forces in eV/Å, shape (n, 3).
+    force_spread
+        Standard deviation of the force vector of each atom in eV/Å, shape (n,).
+    """
+
+    energy: float
+    spread: float
+    forces: np.ndarray
+    force_spread: np.ndarray
+
+
+def resolve_device(device: Device) -> torch.device:
+    """Return the torch device of a setting; 'auto' takes a GPU when there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PotentialError("device: found 'cuda', but torch sees no GPU here; expected 'cpu'")
+    return torch.device(device)
+
+
+def load_model(member: CommitteeMember, device: torch.device) -> torch.nn.Module:
+    """Load the MACE model of a committee member in double precision.
+
+    Raises
+    ------
+    PotentialError
+        If the bytes do not have the recorded hash: a model is a pickle, so it is refused unread.
+    """
+    content = base64.b64decode(member.model)
+    found = hashlib.sha256(content).hexdigest()
+    if found != member.sha256:
+        raise PotentialError(
+            f"model of seed {member.seed}: found sha256 {found[:12]}, expected "
+            f"{member.sha256[:12]}; refused unread"
+        )
+    # weights_only=False: MACE models are whole pickled modules; the hash above vouches for them
+    model = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
+    for parameter in model.parameters():
+        parameter.requires_grad = False
+    return model.double().eval()
+
+
+class Potential:
+    """A committee of MACE models with the charge offsets and the domain of its document.
+
+    Everything asked of it is checked first: fidelity, charge, elements and cell size must be what
+    it was trained on, or `PotentialError` (`UnknownFidelityError`, `MissingChargeError`) is raised.
+    """
+
+    def __init__(
+        self, document: PotentialDocument, models: Sequence[torch.nn.Module], device: torch.device
+    ) -> None:
+        self.document = document
+        self.models = list(models)
+        self.device = device
+        self.heads: list[Fidelity] = list(document.heads)
+        self._offsets = {(b.fidelity, b.charge): b.offset for b in document.baseline}
+
+    @classmethod
+    def from_document(cls, document: PotentialDocument, device: Device = "auto") -> Potential:
+        """Load the committee; each model file must have the hash that the document records.
+
+        Raises
+        ------
+        PotentialError
+            If a hash differs, or a model's heads are not those of the document.
+        """
+        where = resolve_device(device)
+        models = [load_model(member, where) for member in document.members]
+        for member, model in zip(document.members, models, strict=True):
+            if list(model.heads) != list(document.heads):
+                raise PotentialError(
+                    f"model of seed {member.seed}: found heads {', '.join(model.heads)}, "
+                    f"expected {', '.join(document.heads)}"
+                )
+        return cls(document, models, where)
+
+    def offset(self, fidelity: Fidelity, charge: int) -> float:
+        """Return the energy in eV that was removed before training at this charge and head.
+
+        Raises
+        ------
+        UnknownFidelityError, PotentialError
+            If the potential was not trained on this fidelity or charge.
+        """
+        head_index(fidelity, self.heads)
+        if (fidelity, charge) not in self._offsets:
+            known = sorted(q for f, q in self._offsets if f == fidelity)
+            raise PotentialError(
+                f"charge: found {charge}, but the head {fidelity} was trained on "
+                f"{', '.join(map(str, known))} only"
+            )
+        return self._offsets[fidelity, charge]
+
+    def check(self, structures: Sequence[Structure], fidelity: Fidelity) -> None:
+        """Refuse what the potential was not made for.
+
+        Raises
+        ------
+        MissingChargeError
+            If a structure carries no charge.
+        UnknownFidelityError, PotentialError
+            If fidelity, charge, an element or the number of atoms is outside of the training data.
+        """
+        head_index(fidelity, self.heads)
+        smallest, largest = self.document.atoms
+        for structure in structures:
+            self.offset(fidelity, charge_of(structure))
+            unknown = {site.specie.symbol for site in structure} - set(self.document.elements)
+            if unknown:
+                raise PotentialError(
+                    f"elements: found {', '.join(sorted(unknown))}, expected only "
+                    f"{', '.join(self.document.elements)}"
+                )
+            # the charge embedding acts on every atom, so E(q) is right only at the trained size
+            if not smallest <= len(structure) <= largest:
+                raise PotentialError(
+                    f"structure {structure.composition.formula}: found {len(structure)} atoms, "
+                    f"expected {smallest} to {largest} as in the training data"
+                )
+
+    def predict(self, structures: Sequence[Structure], fidelity: Fidelity) -> list[Prediction]:
+        """Predict energies and forces of structures that carry their charge, in float64.
+
+        Parameters
+        ----------
+        structures
+            Any number of structures, each with its charge (`charge.with_charge`).
+        fidelity
+            Head to use.
+        """
+        self.check(structures, fidelity)
+        predictions: list[Prediction] = []
+        for batch in self._batches(structures):
+            energies, forces = self.evaluate(batch, fidelity)
+            cuts = np.cumsum([len(structure) for structure in batch])[:-1]
+            per_structure = np.split(forces, cuts, axis=1)
+            for i, structure in enumerate(batch):
+                energy, force = energies[:, i], per_structure[i]
+                several = len(self.models) > 1
+                predictions.append(
+                    Prediction(
+                        energy=energy.mean() + self.offset(fidelity, charge_of(structure)),
+                        spread=energy.std(ddof=1) if several else 0.0,
+                        forces=force.mean(axis=0),
+                        force_spread=np.sqrt(force.var(axis=0, ddof=1).sum(axis=-1))
+                        if several
+                        else np.zeros(len(structure)),
+                    )
+                )
+        return predictions
+
+    def evaluate(
+        self, structures: Sequence[Structure], fidelity: Fidelity
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what each model says of one batch, without the charge offset.
+
+        Returns
+        -------
+        tuple
+            Energies in eV, shape (models, structures), and forces in eV/Å, shape
+            (models, atoms of all structures, 3).
+        """
+        data = [
+            atomic_data(
+                to_atoms(structure),
+                fidelity=fidelity,
+                heads=self.heads,
+                elements=self.document.elements,
+                cutoff=self.document.cutoff,
+                dtype=torch.float64,
+            )
+            for structure in structures
+        ]
+        batch = Collater(follow_batch=[None], exclude_keys=[None])(data).to(self.device)
+        energies, forces = [], []
+        for model in self.models:
+            output = model(batch.to_dict(), compute_force=True)
+            energies.append(output["energy"].detach().cpu().numpy())
+            forces.append(output["forces"].detach().cpu().numpy())
+        return np.stack(energies), np.stack(forces)
+
+    def state(self, structures: Sequence[Structure], fidelity: Fidelity) -> ts.SimState:
+        """Return checked structures as a torch-sim state that carries the charge per system."""
+        self.check(structures, fidelity)
+        return ts.io.atoms_to_state(
+            [to_atoms(structure) for structure in structures],
+            self.device,
+            torch.float64,
+            system_extras_map={"charge": CALCULATOR_KEY},
+        )
+
+    def torchsim_model(self, fidelity: Fidelity, committee: bool = True) -> CommitteeModel:
+        """Return a torch-sim model: the committee's mean, or the first member alone.
+
+        Its energies, charge offset included, and forces are those of `predict`. Make its states
+        with `state`.
+        """
+        head_index(fidelity, self.heads)
+        models = self.models if committee else self.models[:1]
+        return CommitteeModel(
+            [
+                MaceTorchSimModel(
+                    model,
+                    device=self.device,
+                    dtype=torch.float64,
+                    head=fidelity,
+                    compute_stress=False,
+                )
+                for model in models
+            ],
+            {charge: offset for (f, charge), offset in self._offsets.items() if f == fidelity},
+        )
+
+    def _batches(self, structures: Sequence[Structure]) -> list[list[Structure]]:
+        limit = BATCH_ATOMS[self.device.type]
+        batches: list[list[Structure]] = []
+        for structure in structures:
+            if not batches or sum(map(len, batches[-1])) + len(structure) > limit:
+                batches.append([])
+            batches[-1].append(structure)
+        return batches
+
+
+class CommitteeModel(ModelInterface):
+    """Mean of MACE models in torch-sim, with the charge offset of each system added."""
+
+    def __init__(self, models: Sequence[MaceTorchSimModel], offsets: dict[int, float]) -> None:
+        super().__init__()
+        self.models = torch.nn.ModuleList(models)
+        self.offsets = offsets
+        self._device = models[0].device
+        self._dtype = models[0].dtype
+        self._compute_forces = True
+        self._compute_stress = False
+        self._memory_scales_with: Literal["n_atoms_x_density"] = "n_atoms_x_density"
+
+    def forward(self, state: ts.SimState, **kwargs: object) -> dict[str, torch.Tensor]:
+        """Return energies in eV, shape (systems,), and forces in eV/Å, shape (atoms, 3).
+
+        Raises
+        ------
+        PotentialError
+            If the state carries no charge, or one that was not trained on.
+        """
+        charges = getattr(state, "charge", None)
+        if charges is None:
+            raise PotentialError("torch-sim state: found no charge, expected one per system")
+        try:
+            offsets = [self.offsets[round(charge)] for charge in charges.tolist()]
+        except KeyError as error:
+            raise PotentialError(
+                f"charge: found {error}, expected one of {', '.join(map(str, self.offsets))}"
+            ) from None
+        outputs = [model(state) for model in self.models]
+        energy = torch.stack([output["energy"] for output in outputs]).mean(dim=0)
+        return {
+            "energy": energy + torch.tensor(offsets, device=energy.device, dtype=energy.dtype),
+            "forces": torch.stack([output["forces"] for output in outputs]).mean(dim=0),
+        }

@@ -1,0 +1,80 @@
+"""What a campaign would run, counted before anything runs."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import Field
+
+from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.defects.generate import generate
+from defect_workflows.documents.base import Document
+
+
+class PlannedStep(Document):
+    """Single points of one stage."""
+
+    stage: str = Field(description="Stage of the campaign.")
+    what: str = Field(description="What is calculated.")
+    pbe: int = Field(default=0, description="PBE single points.")
+    hse06: int = Field(default=0, description="HSE06 single points.")
+
+
+class Plan(Document):
+    """What would run; counts after the first labels are upper bounds."""
+
+    host: str = Field(description="Reduced formula of the host.")
+    atoms: int = Field(description="Atoms of the pristine supercell.")
+    states: list[str] = Field(description="Defect states.")
+    steps: list[PlannedStep] = Field(description="Single points per stage.")
+    pbe: int = Field(description="PBE single points, at most.")
+    hse06: int = Field(description="HSE06 single points, at most.")
+
+
+def make_plan(campaign: Campaign) -> Plan:
+    """Count the single points of a campaign; generates the defects, runs nothing.
+
+    Raises
+    ------
+    InputError
+        As `generate`.
+    """
+    found = generate(
+        campaign.host_structure(),
+        campaign.supercell,
+        campaign.defects,
+        dielectric_tensor(campaign.levels.dielectric),
+    )
+    states = len(found.states)
+    sampled = campaign.sampling.per_state * states + campaign.sampling.bulk
+    rounds = campaign.convergence.max_rounds
+    shortlisted = campaign.search.shortlist * states
+    uncertain = campaign.search.uncertain * states
+    steps = [
+        PlannedStep(stage="host", what="pristine supercell", pbe=1, hse06=1),
+        PlannedStep(stage="label", what="sampled configurations", pbe=sampled),
+        PlannedStep(
+            stage="label",
+            what=f"share of {campaign.hse06_share:.0%}",
+            hse06=math.ceil(campaign.hse06_share * sampled),
+        ),
+        PlannedStep(
+            stage="verify",
+            what=f"{rounds} rounds: shortlist and uncertain frames",
+            pbe=rounds * shortlisted + (rounds - 1) * uncertain,
+            hse06=rounds * shortlisted + (rounds - 1) * uncertain,
+        ),
+        PlannedStep(
+            stage="refine",
+            what="last step to the minima",
+            hse06=campaign.convergence.max_refinements * states,
+        ),
+    ]
+    return Plan(
+        host=found.host.name,
+        atoms=len(found.host.supercell),
+        states=[state.name for state in found.states],
+        steps=steps,
+        pbe=sum(step.pbe for step in steps),
+        hse06=sum(step.hse06 for step in steps),
+    )

@@ -1,0 +1,1 @@
+"""The stand-in for VASP; imports nothing, so that `mock-vasp` starts quickly."""

@@ -1,0 +1,134 @@
+"""The result folder: levels.json, levels.csv, thermodynamics.json, cost.json, figures, page."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from rich.table import Table
+
+from defect_workflows.documents.campaign import CampaignResult
+from defect_workflows.documents.levels import DefectLevelsDocument, LevelsResult
+from defect_workflows.errors import InputError
+from defect_workflows.report.figures import campaign_figures
+from defect_workflows.report.page import cost_shares, render
+
+RESOLUTION = 150
+"""Of the figures, dots per inch."""
+
+
+def write_report(directory: Path | str, result: CampaignResult) -> Path:
+    """Write a campaign's result folder; files of an earlier report are replaced.
+
+    Everything is made first and moved in place after, file by file: nothing is ever half-written,
+    and other files of the folder are left alone. Figures of an earlier report are removed.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    directory = Path(directory)
+    figures = {}
+    for name, figure in campaign_figures(result).items():
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=RESOLUTION)
+        figures[name] = stream.getvalue()
+    files = {f"figures/{name}.png": image for name, image in figures.items()}
+    files |= level_files(result.levels)
+    files["cost.json"] = _json(cost(result))
+    files["report.html"] = render(result, figures).encode()
+    _replace(directory, files)
+    return directory
+
+
+def level_files(result: LevelsResult) -> dict[str, bytes]:
+    """Return contents of the files that levels alone need, by name."""
+    return {
+        "levels.json": _json(result.levels.model_dump(mode="json")),
+        "levels.csv": levels_csv(result.levels).encode(),
+        "thermodynamics.json": json.dumps(result.thermodynamics).encode(),
+    }
+
+
+def levels_csv(levels: DefectLevelsDocument) -> str:
+    """Return the transition levels as CSV, one row each, energies in eV above the VBM."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["defect", "charge", "next_charge", "energy_eV", "error_eV", "in_gap", "verified",
+         "energy_mlip_eV", "rehearsal"]
+    )  # fmt: skip
+    for level in levels.transition_levels:
+        mlip = "" if level.energy_mlip is None else f"{level.energy_mlip:.4f}"
+        writer.writerow(
+            [level.defect, *level.charges, f"{level.energy:.4f}", f"{level.error:.4f}",
+             level.in_gap, level.verified, mlip, levels.rehearsal]
+        )  # fmt: skip
+    return stream.getvalue()
+
+
+def cost(result: CampaignResult) -> dict[str, object]:
+    """Return the contents of cost.json: single points per fidelity, wall time per stage in s."""
+    return {
+        "rehearsal": result.rehearsal,
+        "single_points": [count.model_dump() for count in result.single_points],
+        "stages": cost_shares(result.cost),
+        "seconds": sum(record.seconds for record in result.cost),
+        "rounds": len(result.rounds),
+        "converged": result.converged,
+    }
+
+
+def summary_table(result: CampaignResult) -> Table:
+    """Return the transition levels as a table for the terminal."""
+    levels = result.levels.levels
+    title = f"Transition levels of {levels.host}, eV above the VBM (gap {levels.band_gap:.3f})"
+    table = Table(title=("[bold red]REHEARSAL[/] " if levels.rehearsal else "") + title)
+    for name in ("defect", "level", "energy", "± error", "potential alone", "in gap", "verified"):
+        table.add_column(name, justify="left" if name == "defect" else "right")
+    for level in levels.transition_levels:
+        upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
+        table.add_row(
+            level.defect,
+            f"({upper}/{lower})",
+            f"{level.energy:.3f}",
+            f"{level.error:.3f}",
+            "" if level.energy_mlip is None else f"{level.energy_mlip:.3f}",
+            "yes" if level.in_gap else "no",
+            "yes" if level.verified else "[red]no[/]",
+        )
+    return table
+
+
+def _json(content: object) -> bytes:
+    return (json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _replace(directory: Path, files: dict[str, bytes]) -> None:
+    """Move files in place after all of them were written next to it."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".report-", dir=directory))
+        try:
+            for name, content in files.items():
+                path = scratch / name
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+            for name in files:
+                (directory / name).parent.mkdir(exist_ok=True)
+                os.replace(scratch / name, directory / name)
+        finally:
+            shutil.rmtree(scratch)
+        for path in (directory / "figures").glob("*.png"):
+            if f"figures/{path.name}" not in files:
+                path.unlink()
+    except OSError as error:
+        raise InputError(
+            f"{directory}: found {error.strerror or error}, expected a writable folder"
+        ) from error

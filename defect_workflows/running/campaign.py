@@ -1,0 +1,169 @@
+"""A campaign run here, submitted to a cluster, looked at, or read again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobflow import JobStore
+from monty.json import MontyDecoder
+
+from defect_workflows.campaign import Campaign
+from defect_workflows.documents.campaign import CampaignResult, CostRecord
+from defect_workflows.errors import CampaignError, InputError
+from defect_workflows.makers.campaign import CampaignMaker
+from defect_workflows.running import fireworks
+from defect_workflows.running.local import JobEvent, RunResult, run_flow
+from defect_workflows.running.state import JobRecord, StageStatus, job_records, status
+from defect_workflows.running.stores import embedded_store, store_from_settings
+from defect_workflows.running.workdir import RECORD, claim
+from defect_workflows.settings import read_settings
+
+_SUMMARY = "summarise"
+
+
+def run_campaign(
+    campaign: Campaign,
+    workdir: Path,
+    *,
+    rehearse: bool = False,
+    on_event: Callable[[JobEvent], None] | None = None,
+) -> CampaignResult:
+    """Run a campaign on this machine; what had finished in the folder is taken from its store.
+
+    Parameters
+    ----------
+    campaign
+        What to run.
+    workdir
+        Work folder, new or of the same campaign.
+    rehearse
+        The stand-in runs instead of VASP.
+    on_event
+        Called with everything that happens.
+
+    Raises
+    ------
+    InputError
+        If host, supercell, defects, VASP command, POTCARs or work folder are not as expected.
+    CampaignError
+        If a job failed; names stage, job and reason.
+    """
+    flow = CampaignMaker.from_campaign(campaign).make()
+    with _environment(workdir, campaign, rehearse):
+        check_machine(campaign)
+        claim(workdir, campaign, rehearse)
+        store = _store(workdir)
+        result = run_flow(flow, store, workdir, workers=read_settings().workers, on_event=on_event)
+    _raise_on_failure(result)
+    return finished_result(workdir)
+
+
+def check_machine(campaign: Campaign) -> None:
+    """Check, before anything runs, that VASP and the POTCARs of the host are there.
+
+    Raises
+    ------
+    InputError
+        Names what is missing.
+    """
+    from defect_workflows.dft.run import check_potcars, vasp_command
+
+    settings = read_settings()
+    vasp_command(settings)
+    elements = [element.symbol for element in campaign.host_structure().composition.elements]
+    check_potcars(campaign.dft, [*elements, *campaign.defects.extrinsic], settings)
+
+
+def finished_result(workdir: Path) -> CampaignResult:
+    """Return the result of the newest run in a work folder, with the cost of its stages.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no finished campaign.
+    """
+    records = job_records(workdir)
+    done = [job for job in records if job.name == _SUMMARY and job.state in ("done", "reused")]
+    if not done:
+        raise InputError(f"{workdir}: holds no finished campaign, expected one")
+    store = _store(workdir)
+    store.connect()
+    output = store.get_output(done[-1].uuid, which=done[-1].job_index, load=True)
+    result = MontyDecoder().process_decoded(output)
+    if not isinstance(result, CampaignResult):
+        result = CampaignResult.model_validate(result)
+    return result.model_copy(update={"cost": _cost(records)})
+
+
+def campaign_status(path: Path) -> tuple[list[StageStatus], list[JobRecord]]:
+    """Return stages and failed jobs of a work folder, or of a submitted campaign file.
+
+    Raises
+    ------
+    InputError
+        If the path is neither.
+    """
+    if path.is_dir():
+        if not (path / RECORD).is_file():
+            raise InputError(f"{path}: holds no campaign, expected a work folder")
+        return status(path), [job for job in job_records(path) if job.state == "failed"]
+    campaign = Campaign.from_file(path)
+    return fireworks.status(_launchpad(), {"campaign": campaign.host.stem}), []
+
+
+def submit_campaign(campaign: Campaign, worker: str | None = None) -> list[int]:
+    """Put a campaign on FireWorks' LaunchPad and return the numbers of its first jobs."""
+    flow = CampaignMaker.from_campaign(campaign).make()
+    metadata = {"campaign": campaign.host.stem}
+    return fireworks.submit(flow, _launchpad(), worker=worker, metadata=metadata)
+
+
+def _launchpad() -> fireworks.LaunchPad:
+    return fireworks.LaunchPad.auto_load()
+
+
+def _store(workdir: Path) -> JobStore:
+    return store_from_settings(read_settings()) or embedded_store(workdir)
+
+
+def _cost(records: list[JobRecord]) -> list[CostRecord]:
+    stages: dict[str, CostRecord] = {}
+    for job in records:
+        stage = stages.setdefault(job.stage, CostRecord(stage=job.stage, seconds=0.0, jobs=0))
+        stage.seconds += job.seconds
+        stage.jobs += 1
+    return list(stages.values())
+
+
+def _raise_on_failure(result: RunResult) -> None:
+    if result.failed:
+        first = result.failed[0]
+        raise CampaignError(
+            f"{len(result.failed)} jobs failed; the first: {first.stage}: {first.name}: "
+            f"{first.error} (see {first.directory})"
+        )
+    if not result.complete:
+        raise CampaignError("the campaign is incomplete: jobs are still waiting")
+
+
+@contextmanager
+def _environment(workdir: Path, campaign: Campaign, rehearse: bool) -> Iterator[None]:
+    """Set the variables that worker processes inherit, for the time of a run."""
+    variables: dict[str, str] = {}
+    if rehearse:
+        from defect_workflows.rehearsal.environment import rehearsal_environment
+
+        variables = rehearsal_environment(workdir, campaign.dft.potcar_functional)
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,276 @@
+"""A durable maggma store without a server: one SQLite file, any number of processes."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bson import json_util
+from maggma.core import Sort, Store
+from maggma.stores import MemoryStore
+from monty.json import jsanitize
+
+from defect_workflows.errors import StoreNotWritableError
+
+BUSY_TIMEOUT = 60.0  # s that a writer waits for another one
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+class SQLiteStore(Store):
+    """Documents as JSON in one table of an SQLite file.
+
+    Every update is one transaction, on disk before the call returns: a killed process leaves all of
+    it or nothing. Equality (and ``$in``) on an indexed field is answered by SQLite; whatever
+    else the criteria ask is answered by maggma's own `MemoryStore` on the documents that remain, so
+    queries mean what they mean there. The file must lie on a disk of the machine that runs:
+    SQLite's write-ahead log does not work across machines.
+
+    Parameters
+    ----------
+    path
+        The SQLite file; made, with its folder, when it does not exist.
+    collection_name
+        The table. Several stores may share a file.
+    indexed_fields
+        Dotted names of fields to index, beside `key`. An indexed field holds scalars, not lists.
+    key
+        Field that identifies a document where `update` is not told otherwise.
+
+    Raises
+    ------
+    StoreNotWritableError
+        By `connect` and every write, if the file cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        collection_name: str = "documents",
+        indexed_fields: Sequence[str] = (),
+        key: str = "uuid",
+    ) -> None:
+        if not _NAME.fullmatch(collection_name):
+            raise ValueError(f"collection_name: found {collection_name!r}, expected an identifier")
+        self.path = str(Path(path).absolute())
+        self.collection_name = collection_name
+        self.indexed_fields = list(indexed_fields)
+        self._connection: sqlite3.Connection | None = None
+        self._lock = threading.RLock()
+        self._indexed: set[str] = set()
+        super().__init__(key=key)
+
+    @property
+    def name(self) -> str:
+        """Name of the store."""
+        return f"sqlite://{self.path}/{self.collection_name}"
+
+    @property
+    def _collection(self) -> sqlite3.Connection:
+        """Return the open connection."""
+        if self._connection is None:
+            raise RuntimeError(f"{self.name} is not connected: call connect() first")
+        return self._connection
+
+    def connect(self, force_reset: bool = False) -> None:
+        """Open the file, make the table and its indices."""
+        if self._connection is not None and not force_reset:
+            return
+        self.close()
+        with self._typed_errors():
+            Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            )
+            _enter_wal_mode(self._connection)
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {self.collection_name} "
+                "(id INTEGER PRIMARY KEY, document TEXT NOT NULL)"
+            )
+            for field in {self.key, *self.indexed_fields}:
+                self.ensure_index(field)
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def count(self, criteria: dict | None = None) -> int:
+        """Count the documents that match."""
+        if not criteria:
+            query = f"SELECT COUNT(*) FROM {self.collection_name}"
+            return self._collection.execute(query).fetchone()[0]
+        return self._candidates(criteria).count(criteria)
+
+    def query(
+        self,
+        criteria: dict | None = None,
+        properties: dict | list | None = None,
+        sort: dict[str, Sort | int] | None = None,
+        skip: int = 0,
+        limit: int = 0,
+    ) -> Iterator[dict]:
+        """Yield the documents that match; arguments as of every maggma store."""
+        yield from self._candidates(criteria).query(
+            criteria, properties, sort, skip=skip, limit=limit
+        )
+
+    def groupby(
+        self,
+        keys: list[str] | str,
+        criteria: dict | None = None,
+        properties: dict | list | None = None,
+        sort: dict[str, Sort | int] | None = None,
+        skip: int = 0,
+        limit: int = 0,
+    ) -> Iterator[tuple[dict, list[dict]]]:
+        """Yield groups of documents; arguments as of every maggma store."""
+        memory = self._candidates(criteria)
+        yield from memory.groupby(keys, criteria, properties, sort, skip=skip, limit=limit)
+
+    def distinct(
+        self, field: str, criteria: dict | None = None, all_exist: bool = False
+    ) -> list[Any]:
+        """Return the distinct values of a field."""
+        return self._candidates(criteria).distinct(field, criteria, all_exist)
+
+    def update(self, docs: list[dict] | dict, key: list | str | None = None) -> None:
+        """Replace the documents that have the same key, insert the others, in one transaction."""
+        keys = [key] if isinstance(key, str) else key or [self.key]
+        documents = [
+            jsanitize(doc, allow_bson=True, recursive_msonable=True)
+            for doc in (docs if isinstance(docs, list) else [docs])
+        ]
+        rows = []
+        for document in documents:
+            document.pop("_id", None)
+            text = json_util.dumps(document, json_options=json_util.RELAXED_JSON_OPTIONS)
+            rows.append(({name: document[name] for name in keys}, text))
+        with self._transaction() as connection:
+            for criteria, text in rows:
+                present = self.query_one(criteria, properties=["_id"])
+                if present is None:
+                    statement = f"INSERT INTO {self.collection_name} (document) VALUES (?)"
+                    connection.execute(statement, (text,))
+                else:
+                    statement = f"UPDATE {self.collection_name} SET document = ? WHERE id = ?"
+                    connection.execute(statement, (text, present["_id"]))
+
+    def remove_docs(self, criteria: dict) -> None:
+        """Remove the documents that match."""
+        with self._transaction() as connection:
+            found = [(doc["_id"],) for doc in self.query(criteria, properties=["_id"])]
+            connection.executemany(f"DELETE FROM {self.collection_name} WHERE id = ?", found)
+
+    def ensure_index(self, key: str, unique: bool = False) -> bool:
+        """Index a field; False if it cannot be (name, or documents that are not unique)."""
+        if not _FIELD.fullmatch(key):
+            return False
+        if key not in self._indexed:
+            try:
+                self._collection.execute(
+                    f"CREATE {'UNIQUE' if unique else ''} INDEX IF NOT EXISTS "
+                    f'"{self.collection_name}:{key}" ON {self.collection_name} ({_extract(key)})'
+                )
+            except sqlite3.IntegrityError:
+                return False
+            self._indexed.add(key)
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SQLiteStore) and self.name == other.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def _candidates(self, criteria: dict | None) -> MemoryStore:
+        """Return, in memory, all documents that can match: SQLite's part of the criteria."""
+        conditions, values = [], []
+        for field, condition in (criteria or {}).items():
+            wanted = _wanted_scalars(condition) if field in self._indexed else None
+            if wanted is not None:
+                conditions.append(f"{_extract(field)} IN ({', '.join('?' * len(wanted))})")
+                values.extend(wanted)
+        query = f"SELECT id, document FROM {self.collection_name}"
+        if conditions:
+            query += f" WHERE {' AND '.join(conditions)}"
+        with self._lock:
+            rows = self._collection.execute(f"{query} ORDER BY id", values).fetchall()
+        memory = MemoryStore(key=self.key)
+        memory.connect()
+        if rows:
+            memory._collection.insert_many({"_id": id_, **_decoded(text)} for id_, text in rows)
+        return memory
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, self._typed_errors():
+            connection = self._collection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.DatabaseError, OSError) as error:
+            raise StoreNotWritableError(
+                f"store {self.path}: found {error}, expected a writable SQLite file"
+            ) from error
+
+
+def _decoded(text: str) -> dict:
+    # BSON's own types and NaN are written as {"$type": ...}; without one, plain JSON is faster
+    return json_util.loads(text) if '"$' in text else json.loads(text)
+
+
+def _extract(field: str) -> str:
+    """SQL expression of a dotted field; the same text in index and query, or SQLite ignores it."""
+    path = ".".join(f'"{part}"' for part in field.split("."))
+    return f"json_extract(document, '$.{path}')"
+
+
+def _wanted_scalars(condition: Any) -> list | None:
+    """Values that an indexed field may have to match, or None if SQLite cannot tell."""
+    if isinstance(condition, dict):
+        wanted = condition.get("$in") if list(condition) == ["$in"] else None
+    else:
+        wanted = [condition]
+    if isinstance(wanted, list) and len(wanted) < 1000 and all(map(_comparable, wanted)):
+        return wanted
+    return None
+
+
+def _comparable(value: Any) -> bool:
+    """Whether JSON, SQLite and Python agree on equality of this value."""
+    if isinstance(value, str):
+        return "\0" not in value
+    return isinstance(value, int) and abs(value) < 2**53
+
+
+def _enter_wal_mode(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; SQLite's busy timeout does not cover this one step."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return

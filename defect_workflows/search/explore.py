@@ -1,0 +1,241 @@
+"""The search: distort, relax, sort into minima, hand minima to the neighbouring charge states."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pymatgen.core import Structure
+
+from defect_workflows import reuse
+from defect_workflows.campaign import SearchSettings
+from defect_workflows.distortions import UNPERTURBED, in_charge_state
+from defect_workflows.documents.defects import BULK, ChargedConfiguration, DefectState, Origin
+from defect_workflows.documents.search import Candidate, RelaxationRecord, SearchDocument
+from defect_workflows.mlip.predict import Potential
+from defect_workflows.search.cluster import cluster
+from defect_workflows.search.relax import FIDELITY, Relaxation, relax
+from defect_workflows.search.starts import Start, control_starts, neighbour_starts, starts
+
+logger = logging.getLogger(__name__)
+
+COARSE_FORCE = 0.05
+"""Force in eV/Å at which relaxations are compared; one of each minimum goes on to the tolerance."""
+
+
+@dataclass
+class _Run:
+    """One start and where it went."""
+
+    start: Start
+    relaxation: Relaxation
+    minimum: int | None = None
+
+    @property
+    def state(self) -> str:
+        return self.start.state
+
+
+def search(
+    potential: Potential,
+    states: Sequence[DefectState],
+    bulk: Structure,
+    settings: SearchSettings,
+    *,
+    seed: int,
+    fingerprint: str,
+    round: int = 0,
+) -> SearchDocument:
+    """Search the ground-state structures of defect states on the hse06 head.
+
+    All states are relaxed together. The minima of each charge state are then starts of its
+    neighbours. The pristine supercell, distorted in the same way, is the control.
+
+    Parameters
+    ----------
+    potential
+        The committee.
+    states
+        Defect states.
+    bulk
+        Pristine supercell.
+    settings
+        Distortions and tolerances.
+    seed
+        Seed of the rattles.
+    fingerprint
+        Fingerprint of potential, states and settings.
+    round
+        Round of the campaign, recorded with what is handed on.
+    """
+    begin = time.perf_counter()
+    control = in_charge_state(bulk, 0)
+    relaxer = _Relaxer(
+        potential, settings, {BULK: control, **{s.name: s.structure for s in states}}
+    )
+    runs = relaxer.run(
+        [start for state in states for start in starts(state, settings, seed)]
+        + control_starts(control, settings, seed)
+    )
+    minima = [
+        Start(group[0].state, group[0].start.name, group[0].relaxation.structure)
+        for group in _minima(runs)
+    ]
+    runs += relaxer.run(
+        [start for state in states for start in neighbour_starts(state, states, minima)]
+    )
+    candidates = _candidates(potential, relaxer.finish(runs))
+    document = SearchDocument(
+        fingerprint=fingerprint,
+        candidates=[candidate for candidate in candidates if candidate.state != BULK],
+        relaxations=[_record(run) for run in runs],
+        control_gain=_control_gain(runs),
+        bulk_energy=relaxer.references[BULK],
+        uncertain=_uncertain(runs, states, settings.uncertain, round),
+        round=round,
+        seconds=time.perf_counter() - begin,
+    )
+    logger.info(
+        "search: %d starts of %d states, %d minima, control %.3f eV, %.0f s",
+        len(runs),
+        len(states),
+        len(document.candidates),
+        document.control_gain,
+        document.seconds,
+    )
+    return document
+
+
+class _Relaxer:
+    """Relaxes starts of several states, first coarsely, the distinct minima to the end."""
+
+    def __init__(
+        self, potential: Potential, settings: SearchSettings, undistorted: dict[str, Structure]
+    ) -> None:
+        self.potential = potential
+        self.settings = settings
+        predictions = potential.predict(list(undistorted.values()), FIDELITY)
+        self.references = {
+            state: prediction.energy
+            for state, prediction in zip(undistorted, predictions, strict=True)
+        }
+
+    def run(self, starts: Sequence[Start]) -> list[_Run]:
+        """Relax starts as far as is needed to tell minima apart."""
+        coarse = max(COARSE_FORCE, self.settings.max_force)
+        relaxations = self._relax([(start.state, start.structure) for start in starts], coarse)
+        return [_Run(*pair) for pair in zip(starts, relaxations, strict=True)]
+
+    def finish(self, runs: Sequence[_Run]) -> list[list[_Run]]:
+        """Relax one run of each minimum to the end and return the runs of each final minimum."""
+        groups = _minima(runs)
+        ends = self._relax(
+            [(group[0].state, group[0].relaxation.structure) for group in groups],
+            self.settings.max_force,
+        )
+        for group, end in zip(groups, ends, strict=True):
+            coarse = group[0].relaxation
+            group[0].relaxation = replace(
+                end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps
+            )
+        members = {id(group[0]): group for group in groups}
+        final = _minima([group[0] for group in groups])
+        merged = [[run for lowest in group for run in members[id(lowest)]] for group in final]
+        ranks: Counter[str] = Counter()
+        for group in merged:
+            for run in group:
+                run.minimum = ranks[run.state]
+            ranks[group[0].state] += 1
+        return merged
+
+    def _relax(
+        self, structures: Sequence[tuple[str, Structure]], max_force: float
+    ) -> list[Relaxation]:
+        return relax(
+            self.potential,
+            [structure for _, structure in structures],
+            max_force=max_force,
+            max_steps=self.settings.max_steps,
+            references=[self.references[state] for state, _ in structures],
+        )
+
+
+def _minima(runs: Sequence[_Run]) -> list[list[_Run]]:
+    """Return the runs of each minimum, state by state, lowest first."""
+    minima = []
+    for state in dict.fromkeys(run.state for run in runs):
+        ended = [run for run in runs if run.state == state and run.relaxation.verdict == "minimum"]
+        groups = cluster(
+            [run.relaxation.structure for run in ended], [run.relaxation.energy for run in ended]
+        )
+        minima += [[ended[index] for index in group] for group in groups]
+    return minima
+
+
+def _candidates(potential: Potential, minima: Sequence[Sequence[_Run]]) -> list[Candidate]:
+    lowest = [group[0].relaxation for group in minima]
+    predictions = potential.predict([relaxation.structure for relaxation in lowest], FIDELITY)
+    return [
+        Candidate(
+            state=group[0].state,
+            structure=relaxation.structure,
+            energy=prediction.energy,
+            spread=prediction.spread,
+            max_force=relaxation.max_force,
+            starts=[run.start.name for run in group],
+            rank=group[0].minimum or 0,
+        )
+        for group, relaxation, prediction in zip(minima, lowest, predictions, strict=True)
+    ]
+
+
+def _record(run: _Run) -> RelaxationRecord:
+    relaxation = run.relaxation
+    return RelaxationRecord(
+        state=run.state,
+        start=run.start.name,
+        start_energy=relaxation.start_energy,
+        energy=relaxation.energy,
+        max_force=relaxation.max_force,
+        steps=relaxation.steps,
+        verdict=relaxation.verdict,
+        cluster=run.minimum,
+    )
+
+
+def _control_gain(runs: Sequence[_Run]) -> float:
+    """Return by how much the distorted bulk ends below the undistorted one, in eV."""
+    control = [run for run in runs if run.state == BULK]
+    undistorted = next(run for run in control if run.start.name == UNPERTURBED)
+    lowest = min(run.relaxation.energy for run in control if run.minimum is not None)
+    return max(0.0, undistorted.relaxation.energy - lowest)
+
+
+def _uncertain(
+    runs: Sequence[_Run], states: Sequence[DefectState], number: int, round: int
+) -> list[ChargedConfiguration]:
+    """Return per state the frames on the way that the committee disagreed on most."""
+    configurations = []
+    for state in states:
+        doubtful = sorted(
+            (run for run in runs if run.state == state.name and run.relaxation.doubtful),
+            key=lambda run: -run.relaxation.doubt,
+        )
+        for run in doubtful[:number]:
+            structure = run.relaxation.doubtful
+            assert structure is not None
+            origin = Origin(
+                state=state.name,
+                family=f"{state.defect}/search/{round}/{run.start.name}",
+                kind="search",
+                round=round,
+            )
+            configurations.append(
+                ChargedConfiguration(
+                    id=reuse.fingerprint(structure), structure=structure, origin=origin
+                )
+            )
+    return configurations

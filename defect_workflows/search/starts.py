@@ -1,0 +1,101 @@
+"""Where the relaxations of a search start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pymatgen.core import Structure
+
+from defect_workflows.campaign import SearchSettings
+from defect_workflows.distortions import (
+    UNPERTURBED,
+    Distorter,
+    closest_contact,
+    in_charge_state,
+    seed_of,
+)
+from defect_workflows.documents.defects import BULK, DefectState
+from defect_workflows.search.relax import SHORTEST_CONTACT
+
+
+@dataclass(frozen=True)
+class Start:
+    """One start of a relaxation.
+
+    Attributes
+    ----------
+    state
+        Defect state, or 'bulk' for the control.
+    name
+        ShakeNBreak's name of the distortion.
+    structure
+        The structure, which carries the charge.
+    """
+
+    state: str
+    name: str
+    structure: Structure
+
+
+def starts(state: DefectState, settings: SearchSettings, seed: int) -> list[Start]:
+    """Return ShakeNBreak's distortions of a defect state, undistorted first.
+
+    Every start follows from the seed, the state and its name alone. Starts with atoms on top of
+    each other are left out.
+    """
+    return _starts(state.name, Distorter.from_state(state), settings, seed)
+
+
+def control_starts(bulk: Structure, settings: SearchSettings, seed: int) -> list[Start]:
+    """Return the same distortions around an atom of the pristine supercell, undistorted first.
+
+    Where one of them ends below the pristine supercell, the host itself is not in its ground
+    state on the potential, and the gains of defects mean nothing.
+    """
+    ends = [min(settings.distortions), max(settings.distortions)] if settings.distortions else []
+    few = settings.model_copy(update={"distortions": sorted(set(ends))})
+    return _starts(BULK, Distorter.from_bulk(bulk), few, seed)
+
+
+def neighbour_starts(
+    state: DefectState, states: Sequence[DefectState], minima: Sequence[Start]
+) -> list[Start]:
+    """Return the minima of the neighbouring charge states of a defect as starts.
+
+    Parameters
+    ----------
+    state
+        The state to start.
+    states
+        All states of the search.
+    minima
+        Their minima so far, each named after the start that led there.
+
+    Returns
+    -------
+    list of Start
+        Named as in ShakeNBreak after where they come from, e.g. 'Dimer_from_0'.
+    """
+    siblings = {other.name: other.charge for other in states if other.defect == state.defect}
+    below = [charge for charge in siblings.values() if charge < state.charge]
+    above = [charge for charge in siblings.values() if charge > state.charge]
+    neighbours = {*sorted(below)[-1:], *sorted(above)[:1]}
+    return [
+        Start(
+            state=state.name,
+            name=f"{minimum.name}_from_{charge if charge <= 0 else f'+{charge}'}",
+            structure=in_charge_state(minimum.structure, state.charge),
+        )
+        for minimum in minima
+        if (charge := siblings.get(minimum.state)) in neighbours
+    ]
+
+
+def _starts(state: str, distorter: Distorter, settings: SearchSettings, seed: int) -> list[Start]:
+    found = []
+    for name in distorter.names(settings.distortions, settings.dimer):
+        structure = distorter.distorted(name, seed_of(seed, state, name), settings.rattle)
+        if name == UNPERTURBED or closest_contact(structure) > SHORTEST_CONTACT:
+            found.append(Start(state=state, name=name, structure=structure))
+    return found

@@ -1,0 +1,98 @@
+"""What a machine knows: VASP command, store, scratch, device. Environment variables and a file.
+
+Every field is read from the environment variable ``DEFECT_WORKFLOWS_<FIELD>`` or else from the YAML
+file named by ``DEFECT_WORKFLOWS_SETTINGS`` (default ``~/.config/defect-workflows/settings.yaml``).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from defect_workflows.errors import InputError
+
+PREFIX = "DEFECT_WORKFLOWS_"
+DEFAULT_FILE = Path("~/.config/defect-workflows/settings.yaml")
+
+
+def settings_file() -> Path:
+    """Return the settings file of this machine."""
+    return Path(os.environ.get(f"{PREFIX}SETTINGS", DEFAULT_FILE)).expanduser()
+
+
+class Settings(BaseSettings):
+    """Machine facts, never part of a campaign."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore")
+
+    vasp_command: str | None = Field(
+        default=None, description="Command of vasp_std, e.g. 'srun vasp_std'."
+    )
+    vasp_gamma_command: str | None = Field(
+        default=None, description="Command of vasp_gam. Default: vasp_command."
+    )
+    potcar_directory: Path | None = Field(
+        default=None, description="Folder of POTCARs in pymatgen's layout. Default: pymatgen's own."
+    )
+    custodian_poll: float = Field(
+        default=10.0, gt=0, description="Seconds between custodian's looks at a running VASP."
+    )
+    vasp_timeout: float = Field(
+        default=86400.0, gt=0, description="Seconds of silence after which VASP counts as hanging."
+    )
+    store: Path | None = Field(
+        default=None,
+        description="File with a jobflow JobStore (mode 600: it may hold credentials).",
+    )
+    scratch: Path | None = Field(default=None, description="Scratch folder of VASP runs.")
+    workers: int = Field(
+        default_factory=lambda: max(1, os.cpu_count() or 1),
+        ge=1,
+        description="Jobs run at once by the local runner.",
+    )
+    rehearsal: bool = Field(
+        default=False, description="True when the VASP command is the stand-in mock-vasp."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment before file."""
+        return (
+            init_settings,
+            env_settings,
+            YamlConfigSettingsSource(settings_cls, yaml_file=settings_file()),
+        )
+
+
+def read_settings() -> Settings:
+    """Return the settings of this machine as they are now.
+
+    Raises
+    ------
+    InputError
+        If a variable or the file holds something else than expected.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise InputError(
+            f"{settings_file()} or {PREFIX}{key.upper()}: "
+            f"found {problem['input']!r}, {problem['msg']}"
+        ) from None

@@ -1,0 +1,94 @@
+"""Outputs of earlier jobs by address: how a graph that grows refers to what it has already done.
+
+FireWorks refuses jobs that refer to a job outside of the replacement they came with, and a whole
+potential or label set has no place in the specification of a job. So a job that replaces itself
+(`growing_job`) gets the addresses of its inputs, reads what it needs and hands the addresses on;
+ordinary jobs (`reuse.job`) find the outputs in the store before they start.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, Self
+
+import jobflow
+from jobflow import CURRENT_JOB, JobConfig, OutputReference
+from monty.json import MSONable
+
+
+class StoredOutput(MSONable):
+    """The address of a finished job's output, or of a part of it, in the job store.
+
+    Parameters
+    ----------
+    uuid
+        Of the job.
+    attributes
+        Path into its output: pairs of kind (``a`` attribute, ``i`` index) and name, as jobflow's
+        references have it.
+    """
+
+    def __init__(self, uuid: str, attributes: list[tuple[str, Any]] | None = None) -> None:
+        self.uuid = uuid
+        self.attributes = [tuple(attribute) for attribute in attributes or []]
+
+    @classmethod
+    def of(cls, reference: OutputReference) -> Self:
+        """Return the address that a reference has."""
+        return cls(reference.uuid, list(reference.attributes))
+
+    def part(self, name: str) -> Self:
+        """Return the address of an attribute."""
+        return type(self)(self.uuid, [*self.attributes, ("a", name)])
+
+    def value(self) -> Any:
+        """Read the output from the store of the running job."""
+        return OutputReference(self.uuid, tuple(self.attributes)).resolve(CURRENT_JOB.store)
+
+
+def part(source: OutputReference | StoredOutput, name: str) -> Any:
+    """Return a reference to, or the address of, an attribute of a job's output."""
+    return source.part(name) if isinstance(source, StoredOutput) else getattr(source, name)
+
+
+def growing_job(method: Callable | None = None, **kwargs: Any) -> Any:
+    """Make a function that replaces itself a jobflow job whose inputs are addresses.
+
+    Every reference among its arguments arrives as a `StoredOutput`.
+    """
+    if method is None:
+        return functools.partial(growing_job, **kwargs)
+
+    @functools.wraps(method)
+    def addressed(*args: Any, **named: Any) -> Any:
+        arguments, named = (
+            _replaced(args, OutputReference, StoredOutput.of),
+            _replaced(named, OutputReference, StoredOutput.of),
+        )
+        return method(*arguments, **named)
+
+    config = JobConfig(resolve_references=False, expose_store=True)
+    return jobflow.job(addressed, config=config, **kwargs)
+
+
+def reading(method: Callable) -> Callable:
+    """Let a job's function find the outputs whose addresses are among its arguments."""
+
+    @functools.wraps(method)
+    def resolved(*args: Any, **named: Any) -> Any:
+        arguments = _replaced(args, StoredOutput, StoredOutput.value)
+        return method(*arguments, **_replaced(named, StoredOutput, StoredOutput.value))
+
+    return resolved
+
+
+def _replaced(value: Any, kind: type, function: Callable) -> Any:
+    """Apply a function to all objects of a kind in nested plain containers."""
+    if isinstance(value, kind):
+        return function(value)
+    if isinstance(value, list | tuple):
+        return type(value)(_replaced(item, kind, function) for item in value)
+    if isinstance(value, dict):
+        return {key: _replaced(item, kind, function) for key, item in value.items()}
+    return value

@@ -1,0 +1,158 @@
+"""What a person gets from a rehearsal."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from doped.thermodynamics import DefectThermodynamics
+from monty.json import MontyDecoder
+from monty.serialization import loadfn
+
+from campaigns import command, write_campaign
+from defect_workflows.documents.labels import Label
+from defect_workflows.running.state import job_records, status
+
+pytestmark = pytest.mark.rehearsal
+
+
+def outputs(store, kind):
+    found = [MontyDecoder().process_decoded(doc["output"]) for doc in store.query(load=True)]
+    return [output for output in found if isinstance(output, kind)]
+
+
+def test_the_result_folder_is_complete(rehearsal_run):
+    names = {path.name for path in rehearsal_run.workdir.iterdir()}
+    assert {
+        "levels.json",
+        "levels.csv",
+        "thermodynamics.json",
+        "cost.json",
+        "report.html",
+        "figures",
+    } <= names
+    assert list((rehearsal_run.workdir / "figures").glob("*.png"))
+
+
+def test_levels_follow_the_contract(rehearsal_run):
+    levels = rehearsal_run.levels()
+    assert levels["host"] == "MgO"
+    assert levels["rehearsal"] is True
+    assert {state["charge"] for state in levels["states"]} == {0, 1, 2}
+    assert all(state["verified"] for state in levels["states"])
+    for state in levels["states"]:
+        expected = "none" if state["charge"] == 0 else "eFNV"
+        assert state["correction"]["scheme"] == expected
+    assert levels["transition_levels"]
+    by_charge = {state["charge"]: state["formation_energy"] for state in levels["states"]}
+    for level in levels["transition_levels"]:
+        upper, lower = level["charges"]
+        expected = (by_charge[lower] - by_charge[upper]) / (upper - lower)
+        assert level["energy"] == pytest.approx(expected, abs=1e-6)
+        assert level["energy_mlip"] is not None
+
+
+def test_thermodynamics_load_in_doped(rehearsal_run):
+    thermodynamics = loadfn(rehearsal_run.workdir / "thermodynamics.json")
+    assert isinstance(thermodynamics, DefectThermodynamics)
+    assert len(thermodynamics.defect_entries) == 3
+
+
+def test_every_label_says_its_charge_and_fidelity(rehearsal_run):
+    labels = outputs(rehearsal_run.store(), Label)
+    assert {label.fidelity for label in labels} == {"pbe", "hse06"}
+    assert {label.charge for label in labels} == {0, 1, 2}
+    for label in labels:
+        composition = label.configuration.structure.composition
+        electrons = 2 * composition["Mg"] + 6 * composition["O"] - label.charge
+        assert label.nelect == electrons
+        assert label.rehearsal
+
+
+def test_the_cost_counts_what_ran(rehearsal_run):
+    cost = json.loads((rehearsal_run.workdir / "cost.json").read_text())
+    labels = outputs(rehearsal_run.store(), Label)
+    counted = {item["fidelity"]: item["labels"] for item in cost["single_points"]}
+    for fidelity in ("pbe", "hse06"):
+        ran = {label.fingerprint for label in labels if label.fidelity == fidelity}
+        assert counted[fidelity] == len(ran)
+    assert cost["rehearsal"] is True
+    stages = {stage["stage"] for stage in cost["stages"]}
+    assert {"defects", "host", "sample", "label", "train", "search", "verify", "levels"} <= stages
+
+
+def test_two_rounds_were_made_and_said_why(rehearsal_run):
+    page = (rehearsal_run.workdir / "report.html").read_text()
+    assert "REHEARSAL" in page.upper()
+    assert "energy error" in page
+
+
+def test_status_of_a_finished_run(rehearsal_run):
+    for stage in status(rehearsal_run.workdir):
+        assert stage.failed == stage.waiting == stage.running == stage.interrupted == 0
+        assert stage.done > 0
+    shown = command("status", rehearsal_run.workdir)
+    assert shown.returncode == 0
+    assert "search" in shown.stdout
+
+
+def test_running_again_computes_nothing_again(rehearsal_run):
+    before = rehearsal_run.levels()
+    expensive = ("single point", "train", "search")
+    done = command("run", rehearsal_run.campaign, "--workdir", rehearsal_run.workdir, "--rehearse",
+                   MOCK_VASP_FAULT="crash")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    records = job_records(rehearsal_run.workdir)
+    again = [r for r in records if any(word in r.name.lower() for word in expensive)]
+    assert again
+    assert {record.state for record in again} == {"reused"}
+    assert rehearsal_run.levels() == before
+
+
+def test_report_again(rehearsal_run):
+    (rehearsal_run.workdir / "levels.csv").unlink()
+    done = command("report", rehearsal_run.workdir)
+    assert done.returncode == 0, done.stderr
+    assert (rehearsal_run.workdir / "levels.csv").is_file()
+
+
+def test_another_campaign_in_the_same_folder_is_refused(rehearsal_run, tmp_path, repository):
+    text = rehearsal_run.campaign.read_text().replace("per_state: 6", "per_state: 7")
+    other = write_campaign(tmp_path, repository, text)
+    done = command("run", other, "--workdir", rehearsal_run.workdir, "--rehearse")
+    assert done.returncode == 2
+    assert "sampling.per_state: found 6, expected 7" in done.stderr
+
+
+def test_a_killed_campaign_resumes(rehearsal_run, tmp_path, repository):
+    """kill -9 while single points run: they are in the store, the campaign ends as it would have."""
+    text = rehearsal_run.campaign.read_text().replace("max_rounds: 2", "max_rounds: 1")
+    campaign = write_campaign(tmp_path, repository, text)
+    workdir = tmp_path / "work"
+    arguments = ["run", str(campaign), "--workdir", str(workdir), "--rehearse"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "defect_workflows.cli", *arguments], stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        records = job_records(workdir) if workdir.is_dir() else []
+        labels = [r for r in records if "single point" in r.name and r.state == "done"]
+        if len(labels) >= 6:
+            break
+        time.sleep(0.2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(labels) >= 6
+    done = command(*arguments)
+    assert done.returncode == 0, done.stderr
+    records = job_records(workdir)
+    reused = [r for r in records if "single point" in r.name and r.state == "reused"]
+    assert len(reused) >= len(labels)
+    first = {s["charge"]: s["energy"] for s in rehearsal_run.levels()["states"]}
+    levels = json.loads((workdir / "levels.json").read_text())
+    for state in levels["states"]:
+        assert np.isclose(state["energy"], first[state["charge"]], atol=0.5)

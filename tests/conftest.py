@@ -1,0 +1,60 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from defect_workflows.rehearsal.environment import rehearsal_environment
+
+pytest_plugins = ("services", "campaigns")
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real VASP calculations, read in place; without them a test skips, in CI it fails."""
+    default = REPOSITORY.parent / "shared" / "data"
+    path = Path(os.environ.get("DEFECT_WORKFLOWS_TEST_DATA", default))
+    if not path.is_dir():
+        reason = f"{path}: no reference data (set DEFECT_WORKFLOWS_TEST_DATA)"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return path
+
+
+@pytest.fixture(scope="session")
+def rehearsal_variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables under which the stand-in runs instead of VASP."""
+    return rehearsal_environment(tmp_path_factory.mktemp("rehearsal"), "PBE_54")
+
+
+@pytest.fixture
+def rehearsal(
+    rehearsal_variables: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[pytest.MonkeyPatch]:
+    """The stand-in runs instead of VASP in this test."""
+    for name, value in rehearsal_variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return monkeypatch
+
+
+@pytest.fixture
+def mgo() -> Structure:
+    """MgO, 16 atoms: 2x2x2 primitive cells."""
+    lattice = Lattice([[0, 2.105, 2.105], [2.105, 0, 2.105], [2.105, 2.105, 0]])
+    return Structure(lattice, ["Mg", "O"], [[0, 0, 0], [0.5, 0.5, 0.5]]).make_supercell(
+        [2, 2, 2], in_place=False
+    )

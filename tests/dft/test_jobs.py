@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+
+from defect_workflows.campaign import DftSettings
+from defect_workflows.charge import with_charge
+from defect_workflows.dft.collect import collect
+from defect_workflows.dft.inputs import reordered
+from defect_workflows.dft.jobs import SinglePointMaker
+from defect_workflows.documents.defects import ChargedConfiguration, Origin
+from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
+from defect_workflows.errors import CampaignError, LevelOfTheoryError
+from defect_workflows.makers.labelling import MultiFidelityMaker
+from defect_workflows.reuse import fingerprint
+
+SETTINGS = DftSettings(spin=False, encut=400)
+
+
+def configuration(structure, charge, state="v_O_+2"):
+    charged = with_charge(structure, charge)
+    origin = Origin(state=state, family="v_O/test", kind="rattle")
+    return ChargedConfiguration(id=fingerprint(charged), structure=charged, origin=origin)
+
+
+@pytest.fixture
+def vacancy(mgo):
+    structure = mgo.copy()
+    structure.remove_sites([next(i for i, s in enumerate(mgo) if s.specie.symbol == "O")])
+    structure.perturb(0.05)
+    return structure
+
+
+@pytest.fixture
+def store():
+    return JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+
+
+def run(job, store, tmp_path):
+    responses = run_locally(
+        job, store=store, create_folders=True, root_dir=tmp_path, log=False, ensure_success=True
+    )
+    return [response.output for found in responses.values() for response in found.values()]
+
+
+def test_both_fidelities_of_a_charged_cell(rehearsal, vacancy, store, tmp_path):
+    maker = MultiFidelityMaker.from_settings(SETTINGS, potentials=True)
+    low, high = run(maker.make(configuration(vacancy, 2)), store, tmp_path)
+    assert isinstance(low, Label)
+    assert isinstance(high, Label)
+    assert (low.fidelity, high.fidelity) == ("pbe", "hse06")
+    assert low.nelect == high.nelect == 8 * 2 + 7 * 6 - 2
+    assert low.rehearsal
+    assert high.rehearsal
+    assert low.energy != high.energy
+    assert len(high.site_potentials) == 15
+    assert high.planar_potential.content == "hartree+ionic"
+    outcar = next((tmp_path).glob("*/OUTCAR.gz"))
+    assert outcar.is_file()
+    labels = collect([low, high], SETTINGS)
+    assert (len(labels.labels), labels.refused) == (2, [])
+    changed = high.level_of_theory.model_copy(update={"encut": 500.0})
+    other = high.model_copy(update={"level_of_theory": changed, "fingerprint": "other"})
+    with pytest.raises(LevelOfTheoryError, match="encut: 400.0 != 500.0"):
+        collect([other], SETTINGS, LabelSet(labels=[low, high], refused=[]))
+
+
+def test_sites_come_back_in_their_own_order(rehearsal, vacancy, store, tmp_path):
+    rng = np.random.default_rng(0)
+    order = rng.permutation(len(vacancy)).tolist()
+    shuffled = reordered(with_charge(vacancy, 2), order)
+    maker = SinglePointMaker(settings=SETTINGS, potentials=True)
+    (straight,) = run(maker.make(configuration(vacancy, 2)), store, tmp_path)
+    (permuted,) = run(maker.make(configuration(shuffled, 2)), store, tmp_path)
+    assert permuted.energy == pytest.approx(straight.energy, abs=1e-5)
+    assert np.allclose(permuted.forces, np.array(straight.forces)[order], atol=1e-4)
+    expected = np.array(straight.site_potentials)[order]
+    assert np.allclose(permuted.site_potentials, expected, atol=1e-3)
+
+
+def test_a_finished_label_is_not_computed_again(rehearsal, vacancy, store, tmp_path):
+    maker = SinglePointMaker(settings=SETTINGS)
+    (first,) = run(maker.make(configuration(vacancy, 1)), store, tmp_path)
+    rehearsal.setenv("MOCK_VASP_FAULT", "crash")  # computing again would fail
+    bounds = SETTINGS.model_copy(update={"max_force": 31.0})
+    (again,) = run(
+        SinglePointMaker(settings=bounds).make(configuration(vacancy, 1)), store, tmp_path
+    )
+    assert again == first
+    (other,) = run(maker.make(configuration(vacancy, 2)), store, tmp_path)
+    assert isinstance(other, RefusedLabel)
+
+
+def test_bounds_refuse_with_the_number(rehearsal, vacancy, store, tmp_path):
+    tight = SETTINGS.model_copy(update={"max_force": 1e-3})
+    (refused,) = run(
+        SinglePointMaker(settings=tight).make(configuration(vacancy, 0)), store, tmp_path
+    )
+    assert "expected at most 0.001" in refused.reason
+    with pytest.raises(CampaignError, match=r"1 of 1 labels refused.*expected at most"):
+        collect([refused], SETTINGS)
+
+
+def test_a_label_far_above_its_kind_is_refused(rehearsal, vacancy, store, tmp_path):
+    (label,) = run(
+        SinglePointMaker(settings=SETTINGS).make(configuration(vacancy, 0)), store, tmp_path
+    )
+    high = label.model_copy(update={"energy": label.energy + 15 * 6.0, "fingerprint": "high"})
+    generous = SETTINGS.model_copy(update={"max_refused_share": 1.0})
+    found = collect([label, high], generous)
+    assert [item.fingerprint for item in found.labels] == [label.fingerprint]
+    assert "6.00 eV/atom above" in found.refused[0].reason
+
+
+def test_makers_that_share_no_level_of_theory_are_refused():
+    with pytest.raises(ValueError, match="expected one level of theory"):
+        MultiFidelityMaker(
+            pbe=SinglePointMaker(fidelity="pbe", settings=SETTINGS),
+            hse06=SinglePointMaker(fidelity="hse06", settings=DftSettings()),
+        )
+    with pytest.raises(ValueError, match="fidelities"):
+        MultiFidelityMaker(pbe=SinglePointMaker(fidelity="hse06"))

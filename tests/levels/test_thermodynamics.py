@@ -1,0 +1,278 @@
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from doped.thermodynamics import DefectThermodynamics
+from hypothesis import given
+from hypothesis import strategies as st
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+from monty.json import MontyDecoder
+from monty.serialization import loadfn
+
+from defect_workflows.campaign import LevelSettings
+from defect_workflows.documents.levels import Correction, LevelsResult
+from defect_workflows.documents.search import Candidate, VerifiedCandidate
+from defect_workflows.errors import CalculationError, CorrectionError, InputError
+from defect_workflows.levels.jobs import assemble_levels
+from defect_workflows.levels.states import FORCE_CONSTANT, choose_winners
+from defect_workflows.levels.thermodynamics import assemble, defect_levels, lower_envelope
+
+
+def candidate(calculation, energy, rank=0, spread=0.01):
+    return Candidate(
+        state=calculation.state.name,
+        structure=calculation.label.configuration.structure,
+        energy=energy,
+        spread=spread,
+        max_force=0.01,
+        starts=["Unperturbed"],
+        rank=rank,
+    )
+
+
+def codes(result: LevelsResult) -> list[str]:
+    return [warning.code for warning in result.levels.warnings]
+
+
+def test_published_levels(published, tmp_path):
+    """V_Cd in CdTe is negative-U: (0/-2) at 0.470 eV, -1 never the ground state."""
+    result = assemble(*published, None)
+    (level,) = result.levels.transition_levels
+    assert level.charges == (0, -2)
+    assert level.energy == pytest.approx(0.470, abs=1e-3)
+    assert level.in_gap
+    assert level.verified
+    assert level.energy_mlip is None
+    assert level.error == pytest.approx(np.hypot(0.01, 0.01) / 2)
+    assert codes(result) == ["no_chemical_potentials", "unstable_charge_state"]
+    warned = {state.charge: state.warnings for state in result.levels.states}
+    assert warned == {0: [], -1: ["unstable_charge_state"], -2: []}
+    assert not result.levels.rehearsal
+
+    file = tmp_path / "thermodynamics.json"
+    file.write_text(json.dumps(result.thermodynamics))
+    loaded = loadfn(file)
+    assert isinstance(loaded, DefectThermodynamics)
+    ((energy, charges),) = loaded.transition_level_map["v_Cd"].items()
+    assert charges == [0, -2]
+    assert energy == pytest.approx(level.energy, abs=1e-6)
+    for state in result.levels.states:
+        name = f"v_Cd_{state.charge}"
+        assert loaded.get_formation_energy(name, fermi_level=0) == pytest.approx(
+            state.formation_energy, abs=1e-6
+        )
+
+
+def test_raw_arithmetic_of_a_formation_energy(published):
+    host, bulk, calculations, corrections = published
+    potentials = {"Cd": -1.5, "Te": -4.0}
+    result = assemble(host, bulk, calculations, corrections, potentials)
+    for state, item in zip(result.levels.states, calculations, strict=True):
+        raw = item.label.energy - bulk.energy + potentials["Cd"] + state.charge * bulk.vbm
+        correction = corrections[item.state.name].energy
+        assert state.formation_energy == pytest.approx(raw + correction, abs=1e-9)
+    assert "no_chemical_potentials" not in codes(result)
+    assert result.levels.chemical_potentials == potentials
+    loaded = MontyDecoder().process_decoded(result.thermodynamics)
+    assert loaded.get_formation_energy("v_Cd_-2", fermi_level=0) == pytest.approx(
+        result.levels.states[2].formation_energy, abs=1e-9
+    )
+
+
+def test_missing_chemical_potential(published):
+    with pytest.raises(InputError, match="found none for Cd"):
+        assemble(*published, {"Te": -4.0})
+
+
+def test_level_outside_gap_and_far_from_it(published):
+    """doped's own map ends 1 eV beyond the band edges; a level must not vanish there."""
+    host, bulk, calculations, corrections = published
+    lifted = [
+        replace(
+            item, label=item.label.model_copy(update={"energy": item.label.energy - 3 * charge})
+        )
+        for item, charge in zip(calculations, (0, -1, -2), strict=True)
+    ]
+    result = assemble(host, bulk, lifted, corrections, None)
+    (level,) = result.levels.transition_levels
+    assert level.energy == pytest.approx(3.470, abs=1e-3)
+    assert not level.in_gap
+    assert "level_outside_gap" in codes(result)
+
+
+def test_levels_of_the_potential_alone(published):
+    host, bulk, calculations, corrections = published
+    shift = {0: 0.10, -1: -1.0, -2: 0.04}
+    searched = []
+    for item in calculations:
+        energy = item.label.energy
+        winner = candidate(item, energy + shift[item.state.charge] + 0.5, rank=1)
+        lowest = candidate(item, energy + shift[item.state.charge])
+        searched.append(
+            replace(item, candidate=winner, candidates=[lowest, winner], energy_error=0.5)
+        )
+    result = assemble(host, bulk, searched, corrections, None)
+    (level,) = result.levels.transition_levels
+    assert level.energy == pytest.approx(0.470, abs=1e-3)
+    assert level.energy_mlip == pytest.approx(level.energy + (0.04 - 0.10) / 2, abs=1e-6)
+    assert codes(result).count("potential_other_minimum") == 3
+    assert "potential_other_levels" in codes(result)  # -1 is stable on the potential
+    assert result.levels.states[0].energy_mlip == searched[0].candidates[0].energy
+
+
+def test_unverified_states_are_visible(published):
+    """A neutral one uses the potential's energy; a charged one has no correction, so no level."""
+    host, bulk, calculations, corrections = published
+    bulk_mlip = bulk.energy + 0.3
+    neutral = calculations[0]
+    found = candidate(neutral, neutral.label.energy + 0.3 + 0.02, spread=0.015)
+    unverified = [replace(neutral, label=None, candidates=[found]), *calculations[1:]]
+    result = assemble(host, bulk, unverified, corrections, None, bulk_energy_mlip=bulk_mlip)
+    (level,) = result.levels.transition_levels
+    assert not level.verified
+    assert level.energy == pytest.approx(0.4705 - 0.02 / 2, abs=1e-3)
+    assert level.error == pytest.approx(np.hypot(0.015, 0.01) / 2)
+    assert result.levels.states[0].warnings == ["unverified_state"]
+
+    charged = calculations[2]
+    found = candidate(charged, charged.label.energy)
+    unverified = [*calculations[:2], replace(charged, label=None, candidates=[found])]
+    result = assemble(host, bulk, unverified, corrections, None, bulk_energy_mlip=bulk_mlip)
+    (level,) = result.levels.transition_levels
+    assert level.charges == (0, -1)
+    assert level.verified
+    state = result.levels.states[2]
+    assert state.correction.scheme == "none"
+    assert state.warnings == ["unverified_state", "uncorrected_state"]
+
+    unverified = [*calculations[:2], replace(charged, label=None)]
+    result = assemble(host, bulk, unverified, corrections, None)
+    assert "state_without_energy" in codes(result)
+    assert [state.charge for state in result.levels.states] == [0, -1]
+
+
+def test_remaining_forces_widen_the_error(published):
+    host, bulk, calculations, corrections = published
+    label = calculations[2].label
+    forces = np.zeros((len(label.forces), 3))
+    forces[0] = [0.3, 0, 0.4]
+    moved = [
+        *calculations[:2],
+        replace(calculations[2], label=label.model_copy(update={"forces": forces.tolist()})),
+    ]
+    result = assemble(host, bulk, moved, corrections, None, max_force=0.05)
+    (level,) = result.levels.transition_levels
+    gain = 0.25 / (2 * FORCE_CONSTANT)
+    assert level.error == pytest.approx(np.hypot(np.hypot(0.01, gain), 0.01) / 2)
+    assert result.levels.states[2].max_force == pytest.approx(0.5)
+    assert result.levels.states[2].warnings == ["residual_force"]
+
+
+def test_rehearsal_is_said(published):
+    host, bulk, calculations, corrections = published
+    result = assemble(
+        host, bulk.model_copy(update={"rehearsal": True}), calculations, corrections, None
+    )
+    assert result.levels.rehearsal
+    assert codes(result)[0] == "rehearsal"
+
+
+def test_explicitly_uncorrected(published):
+    host, bulk, calculations, _ = published
+    result = defect_levels(host, bulk, calculations, LevelSettings(correction="none"))
+    assert codes(result).count("uncorrected_state") == 2
+    assert {state.correction.energy for state in result.levels.states} == {0.0}
+
+
+def test_failed_correction_stops(published):
+    host, bulk, calculations, _ = published
+    with pytest.raises(CorrectionError, match="site potentials: found none"):
+        defect_levels(host, bulk, calculations, LevelSettings())
+
+
+def test_bulk_without_band_edges(published):
+    host, bulk, calculations, corrections = published
+    with pytest.raises(CalculationError, match="band edges"):
+        assemble(host, bulk.model_copy(update={"cbm": None}), calculations, corrections, None)
+
+
+def test_uncertain_correction_is_warned_of(published):
+    host, bulk, calculations, corrections = published
+    wide = Correction(scheme="FNV", energy=corrections["v_Cd_-2"].energy, error=0.2)
+    result = assemble(host, bulk, calculations, corrections | {"v_Cd_-2": wide}, None)
+    assert result.levels.states[2].warnings == ["correction_error"]
+    assert result.levels.transition_levels[0].error == pytest.approx(np.hypot(0.2, 0.01) / 2)
+
+
+def test_winner_has_the_lowest_last_label(published):
+    _, _, calculations, _ = published
+    item = calculations[0]
+
+    def verified(energies, rank):
+        labels = [item.label.model_copy(update={"energy": energy}) for energy in energies]
+        return VerifiedCandidate(
+            candidate=candidate(item, energies[0], rank),
+            labels=labels,
+            energy_error=0.01 * (rank + 1),
+            force_error=0.02,
+            max_force=0.01,
+        )
+
+    refined = verified([-10.0, -12.0], 1)
+    states = [calculation.state for calculation in calculations]
+    chosen = choose_winners(states, [verified([-11.0], 0), refined])
+    assert chosen[0].label.energy == -12.0
+    assert chosen[0].candidate.rank == 1
+    assert chosen[0].energy_error == 0.02
+    assert [calculation.label for calculation in chosen[1:]] == [None, None]
+
+
+@given(
+    st.dictionaries(
+        st.integers(-4, 4), st.floats(-5, 5).map(lambda x: round(x, 3)), min_size=1, max_size=6
+    )
+)
+def test_envelope_against_brute_force(energies):
+    stable = lower_envelope(energies)
+    fermi = np.linspace(-15, 15, 30001)
+    lines = {charge: energy + charge * fermi for charge, energy in energies.items()}
+    lowest = np.min(list(lines.values()), axis=0)
+    assert np.allclose(np.min([lines[charge] for charge in stable], axis=0), lowest)
+    crossings = [
+        (energies[lower] - energies[upper]) / (upper - lower) for upper, lower in pairwise(stable)
+    ]
+    assert crossings == sorted(crossings)
+    assert stable[0] == max(energies)
+    assert stable[-1] == min(energies)
+
+
+def test_job_through_a_store(vacancy, published):
+    """What a job gets and returns survives a store: doped's objects come back as dicts."""
+    state, label, bulk = vacancy
+    host = published[0]
+    bulk = bulk.model_copy(update={"vbm": 1.5968, "cbm": 1.5968 + 1.469})
+    search = Candidate(
+        state=state.name,
+        structure=label.configuration.structure,
+        energy=label.energy + 0.01,
+        spread=0.005,
+        max_force=0.01,
+        starts=["Unperturbed"],
+        rank=0,
+    )
+    verified = VerifiedCandidate(
+        candidate=search, labels=[label], energy_error=0.01, force_error=0.01, max_force=0.0
+    )
+    job = assemble_levels(host, [state], bulk, [verified], LevelSettings(dielectric=9.13))
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    run_locally(job, store=store, ensure_success=True, log=False)
+    result = MontyDecoder().process_decoded(store.get_output(job.uuid, load=True))
+    assert isinstance(result, LevelsResult)
+    assert result.thermodynamics["@class"] == "DefectThermodynamics"
+    (record,) = result.levels.states
+    assert record.correction.energy == pytest.approx(0.7509, abs=0.002)
+    uncorrected = record.formation_energy - record.correction.energy + 2 * bulk.vbm
+    assert uncorrected == pytest.approx(7.4476, abs=0.001)

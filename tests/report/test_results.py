@@ -1,0 +1,158 @@
+import csv
+import json
+
+import pytest
+from jobflow import JobStore, run_locally
+from maggma.stores import MemoryStore
+from monty.json import MontyDecoder
+from rich.console import Console
+
+from defect_workflows.campaign import Campaign
+from defect_workflows.documents.campaign import CampaignResult, count_single_points
+from defect_workflows.documents.labels import LabelSet
+from defect_workflows.documents.levels import DefectLevelsDocument
+from defect_workflows.errors import InputError
+from defect_workflows.report.jobs import summarise
+from defect_workflows.report.page import criteria
+from defect_workflows.report.results import summary_table, write_report
+
+from .conftest import label, make_result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, result):
+    return write_report(tmp_path_factory.mktemp("result") / "new", result)
+
+
+def test_contents_of_the_folder(folder, result):
+    assert {path.name for path in folder.iterdir()} == {
+        "levels.json",
+        "levels.csv",
+        "thermodynamics.json",
+        "cost.json",
+        "report.html",
+        "figures",
+    }
+    images = sorted((folder / "figures").iterdir())
+    assert len(images) == 7
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in images)
+    assert json.loads((folder / "thermodynamics.json").read_text()) == {"test": "data"}
+
+
+def test_levels_json_is_the_contract(folder, result):
+    content = json.loads((folder / "levels.json").read_text())
+    assert DefectLevelsDocument.model_validate(content) == result.levels.levels
+    assert {"host", "vbm", "band_gap", "dielectric", "states", "transition_levels", "warnings"} <= (
+        set(content)
+    )
+    state = content["states"][1]
+    assert state["correction"] == {"scheme": "eFNV", "energy": 0.19, "error": 0.006}
+    assert content["transition_levels"][0]["charges"] == [0, -2]
+    assert content["rehearsal"] is True
+
+
+def test_levels_csv(folder):
+    with (folder / "levels.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(row["energy_eV"]) for row in rows] == [0.44, 0.35, 0.85]
+    assert rows[0]["energy_mlip_eV"] == "0.4600"
+    assert rows[1]["energy_mlip_eV"] == ""
+    assert {row["rehearsal"] for row in rows} == {"True"}
+
+
+def test_cost_json(folder):
+    cost = json.loads((folder / "cost.json").read_text())
+    assert sum(stage["share"] for stage in cost["stages"]) == pytest.approx(1)
+    assert cost["seconds"] == 735
+    assert cost["single_points"][1]["labels"] == 31
+    assert cost["rehearsal"] is True
+
+
+def test_page_shows_everything_and_stands_alone(folder):
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7
+    assert 'class="rehearsal">REHEARSAL' in page
+    assert "SCF not converged in 60 steps" in page
+    assert "energy error 0.051 eV at v_Cd_0" in page
+    assert "never lowest &lt;b&gt;" in page
+    assert "http" not in page
+    assert "{{" not in page
+
+
+def test_without_rehearsal_no_banner(tmp_path):
+    write_report(tmp_path, make_result(rehearsal=False))
+    assert "REHEARSAL" not in (tmp_path / "report.html").read_text()
+
+
+def test_writing_again_replaces_only_the_report(tmp_path, result):
+    (tmp_path / "store.sqlite").write_text("a store")
+    write_report(tmp_path, result)
+    one = result.model_copy(update={"searches": [], "potentials": []})
+    write_report(tmp_path, one)
+    assert (tmp_path / "store.sqlite").read_text() == "a store"
+    assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
+        "formation_energies",
+        "transition_levels",
+    }
+    assert not list(tmp_path.glob(".report-*"))
+
+
+def test_nothing_half_written(tmp_path, result):
+    broken = make_result()
+    broken.levels.levels.states[0].potential_energy_error = float("nan")
+    with pytest.raises(ValueError, match="JSON"):
+        write_report(tmp_path / "new", broken)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="expected a writable folder"):
+        write_report(tmp_path / "file", result)
+
+
+def test_criteria_of_every_round(result):
+    rows = criteria(result)
+    assert [(row["round"], row["value"]) for row in rows if row["limit"] == 0.02] == [
+        (0, 0.051),
+        (0, None),
+        (1, 0.012),
+        (1, 0.007),
+    ]
+
+
+def test_summary_for_the_terminal(result):
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(summary_table(result))
+    text = console.export_text()
+    assert "REHEARSAL" in text
+    assert "(0/-2)" in text
+    assert "0.440" in text
+
+
+def test_single_points_are_counted_once(result):
+    first = result.verified[0]
+    labels = LabelSet(labels=[first.labels[0], label(0, -1.0, "other")], refused=result.refused)
+    pbe, hse06 = count_single_points(labels, [first])
+    assert (pbe.labels, pbe.refused, pbe.seconds) == (0, 1, 40.0)
+    assert (hse06.labels, hse06.refused) == (3, 0)
+    assert hse06.seconds == 36.0
+
+
+def test_summary_job_through_a_store(result, tmp_path):
+    first = result.verified[0]
+    job = summarise(
+        Campaign(host=tmp_path / "CdTe.vasp"),
+        result.levels,
+        [],
+        result.searches,
+        result.rounds,
+        result.verified,
+        LabelSet(labels=[first.labels[0]], refused=result.refused),
+    )
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    run_locally(job, store=store, ensure_success=True, log=False)
+    output = MontyDecoder().process_decoded(store.get_output(job.uuid, load=True))
+    assert isinstance(output, CampaignResult)
+    assert output.name == "CdTe"
+    assert output.levels == result.levels
+    assert output.rounds == result.rounds
+    assert output.versions["doped"].startswith("3.2")
+    assert output.verified[0].energy == first.energy

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pytest
+import toy_jobs
+from bson import json_util
+from jobflow import Flow
+
+from defect_workflows.running.fireworks import status, submit
+from defect_workflows.running.local import run_flow
+from defect_workflows.running.stores import embedded_store, ensure_writable
+
+pytestmark = pytest.mark.integration
+
+
+def test_two_workers_one_database(fireworks_site, tmp_path: Path) -> None:
+    """The same flow through FireWorks, rockets in two folders, and here."""
+    log = str(tmp_path / "log")
+    flow = toy_jobs.squares_flow(4, log, 0.2)
+    broken = toy_jobs.fail()
+    after = toy_jobs.add(broken.output, 1)
+    site = fireworks_site
+    metadata = {"campaign": "toy"}
+    ids = submit(Flow([flow, broken, after]), site.launchpad, category="toy", metadata=metadata)
+    assert len(ids) == 4
+    waiting = {stage.stage: stage.waiting for stage in status(site.launchpad, metadata)}
+    assert waiting == {"label": 1, "levels": 1, "fail": 1, "add": 1}
+    assert status(site.launchpad, {"campaign": "another"}) == []
+
+    site.run_rockets([tmp_path / "one", tmp_path / "two"], python_path=[Path(__file__).parent])
+    stages = {stage.stage: stage for stage in status(site.launchpad)}
+    assert (stages["label"].done, stages["levels"].done) == (6, 1)
+    assert (stages["fail"].failed, stages["add"].waiting) == (1, 1)
+    for folder in ("one", "two"):
+        assert list((tmp_path / folder).glob("launcher_*")), f"no rocket flew from {folder}"
+
+    here = toy_jobs.squares_flow(4, str(tmp_path / "log here"))
+    store = embedded_store(tmp_path / "here")
+    assert run_flow(here, store, tmp_path / "here").complete
+    results = [
+        [d["output"] for d in s.query({"name": "square"}, sort={"output.value": 1}, load=True)]
+        for s in (site.store, store)
+    ]
+    assert results[0] == results[1]
+    assert site.store.get_output(flow.jobs[1].uuid) == store.get_output(here.jobs[1].uuid) == 14
+
+    # again, on the database: nothing is executed twice
+    again = toy_jobs.squares_flow(4, log)
+    submit(again, site.launchpad)
+    site.run_rockets([tmp_path / "three"], python_path=[Path(__file__).parent])
+    assert site.store.get_output(again.jobs[1].uuid) == 14
+    assert sorted(Path(log).read_text().split()) == ["0", "1", "2", "3"]
+    assert site.store.count({"metadata.reused_from": {"$exists": True}}) == 4
+
+    # and here on that database, by two workers
+    final = toy_jobs.squares_flow(4, log)
+    assert run_flow(final, site.store, tmp_path / "final").complete
+    assert sorted(Path(log).read_text().split()) == ["0", "1", "2", "3"]
+
+    assert_no_password(site, tmp_path)
+
+
+def assert_no_password(site, folder: Path) -> None:
+    database = site.launchpad.db
+    for name in database.list_collection_names():
+        for document in database[name].find():
+            assert site.password not in json.dumps(document, default=json_util.default), name
+    files = [p for p in folder.rglob("*") if p.is_file() and site.folder not in p.parents]
+    assert len(files) > 10
+    for file in files:
+        assert site.password.encode() not in file.read_bytes(), file
+
+
+def test_mongo_store_is_writable(fireworks_site) -> None:
+    ensure_writable(fireworks_site.store)
+    assert fireworks_site.store.count() == 0

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from defect_workflows.documents.defects import ChargedConfiguration, Origin
+from defect_workflows.documents.labels import Label, LevelOfTheory
+from defect_workflows.search.refine import TRUST, next_structure, smallest_jacobian
+from defect_workflows.search.relax import with_positions
+
+from .conftest import shaken
+from .toy import ToyPotential, springs
+
+LEVEL = LevelOfTheory(
+    functional="PE",
+    exact_exchange=0.25,
+    screening=0.2,
+    encut=300,
+    precision="Accurate",
+    spin_polarized=False,
+    dispersion=0,
+    kpoints=[(0, 0, 0)],
+    potcars=[],
+)
+
+
+class Truth:
+    """The functional: other places, and springs stiffer by a share, than the potential knows."""
+
+    def __init__(self, structure, shift, stiffer, seed=0):
+        rng = np.random.default_rng(seed)
+        self.places = structure.cart_coords + rng.normal(0, shift, (len(structure), 3))
+        self.springs = springs(len(structure)).numpy() * (1 + stiffer)
+
+    def label(self, structure) -> Label:
+        way = structure.cart_coords - self.places
+        configuration = ChargedConfiguration(
+            id="", structure=structure, origin=Origin(state="v_Mg_-1", family="", kind="search")
+        )
+        return Label(
+            fingerprint="",
+            configuration=configuration,
+            fidelity="hse06",
+            energy=float((self.springs / 2 * way**2).sum()),
+            forces=(-self.springs * way).tolist(),
+            stress=np.zeros((3, 3)).tolist(),
+            nelect=1,
+            level_of_theory=LEVEL,
+            rehearsal=True,
+        )
+
+
+def max_force(label: Label) -> float:
+    return float(np.linalg.norm(label.forces, axis=1).max())
+
+
+@pytest.fixture
+def anion(vacancy):
+    vacancy.properties["charge"] = -1
+    return vacancy
+
+
+def refine(truth, structure, steps):
+    potential = ToyPotential.of(structure)
+    labels = [truth.label(structure)]
+    proposals = []
+    for _ in range(steps):
+        proposals.append(next_structure(potential, labels))
+        labels.append(truth.label(proposals[-1].structure))
+    return labels, proposals
+
+
+def test_a_constant_error_of_the_forces_costs_one_single_point(anion):
+    labels, (proposal,) = refine(Truth(anion, shift=0.05, stiffer=0.0), anion, 1)
+    assert max_force(labels[0]) > 0.5
+    assert max_force(labels[1]) < 0.005
+    assert proposal.gain == pytest.approx(labels[0].energy - labels[1].energy, abs=1e-4)
+
+
+def test_wrong_second_derivatives_are_corrected_on_the_way(anion):
+    labels, _ = refine(Truth(anion, shift=0.05, stiffer=0.4), anion, 3)
+    forces = [max_force(label) for label in labels]
+    assert forces[3] < 0.03
+    assert forces[3] < 0.05 * forces[1]
+    assert labels[3].energy < 0.001
+
+
+def test_no_step_is_longer_than_trusted(anion):
+    truth = Truth(anion, shift=0.0, stiffer=0.0)
+    truth.places[3, 1] += 0.6
+    labels, (proposal,) = refine(truth, anion, 1)
+    assert proposal.displacement == pytest.approx(TRUST)
+    assert proposal.gain == pytest.approx(labels[0].energy - labels[1].energy, abs=1e-3)
+
+
+def test_after_a_step_uphill_the_next_is_from_the_lower_point_and_shorter(anion):
+    truth = Truth(anion, shift=0.05, stiffer=0.0)
+    low, high = truth.label(anion), truth.label(shaken(anion, 0.2, 1))
+    assert high.energy > low.energy
+    step = np.abs(high.configuration.structure.cart_coords - anion.cart_coords).max()
+    proposal = next_structure(ToyPotential.of(anion), [low, high])
+    assert proposal.displacement <= step / 2 + 1e-9
+    assert truth.label(proposal.structure).energy < low.energy
+
+
+def test_the_charge_is_kept(anion):
+    _, (proposal,) = refine(Truth(anion, shift=0.05, stiffer=0.0), anion, 1)
+    assert proposal.structure.properties["charge"] == -1
+
+
+def test_positions_in_another_image_are_the_same_positions(anion):
+    truth = Truth(anion, shift=0.05, stiffer=0.3)
+    first, second = truth.label(anion), truth.label(shaken(anion, 0.02, 1))
+    away = second.configuration.structure
+    far = with_positions(away, away.cart_coords + away.lattice.matrix[0])
+    imaged = second.model_copy(
+        update={"configuration": second.configuration.model_copy(update={"structure": far})}
+    )
+    proposals = [
+        next_structure(ToyPotential.of(anion), [first, label]).structure.cart_coords
+        for label in (second, imaged)
+    ]
+    assert np.allclose(*proposals, atol=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), points=st.integers(1, 4))
+def test_the_jacobian_explains_what_was_seen(seed, points):
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(size=(12, 12))
+    matrix += matrix.T
+    ways = rng.normal(size=(points, 12))
+    found = smallest_jacobian(ways, ways @ matrix, 12)
+    assert np.allclose(found, found.T)
+    assert np.linalg.norm(found) <= np.linalg.norm(matrix) * (1 + 1e-9)
+    if np.linalg.cond(ways) < 15:
+        assert np.allclose(ways @ found, ways @ matrix, atol=1e-6)
+
+
+def test_no_displacement_no_jacobian():
+    assert not smallest_jacobian(np.empty((0, 6)), np.empty((0, 6)), 6).any()

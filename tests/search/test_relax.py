@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from pymatgen.core import Structure
+
+from defect_workflows.charge import charge_of, with_charge
+from defect_workflows.search import relax as module
+from defect_workflows.search.relax import relax
+
+from .conftest import shaken
+from .toy import WELL, ToyPotential, springs
+
+
+def in_charge(structure: Structure, charge: int) -> Structure:
+    return with_charge(Structure.from_sites(list(structure)), charge)
+
+
+def run(potential, structures, **options):
+    options = {"max_force": 0.01, "max_steps": 200} | options
+    references = [p.energy for p in potential.predict(structures, "hse06")]
+    return relax(potential, structures, references=references, **options)
+
+
+def test_relaxations_end_in_their_own_minimum_with_their_own_charge(vacancy):
+    potential = ToyPotential.of(vacancy)
+    right, left = shaken(vacancy, 0.02, 1), shaken(vacancy, 0.02, 2)
+    right.translate_sites([0], [0.5, 0, 0], frac_coords=False, to_unit_cell=False)
+    left.translate_sites([0], [-0.5, 0, 0], frac_coords=False, to_unit_cell=False)
+    starts = [in_charge(right, 0), in_charge(left, 0), in_charge(right, -1)]
+    results = run(potential, starts)
+
+    assert [r.verdict for r in results] == ["minimum"] * 3
+    assert [charge_of(r.structure) for r in results] == [0, 0, -1]
+    ends = [r.structure.cart_coords[0, 0] - vacancy.cart_coords[0, 0] for r in results]
+    assert ends == pytest.approx([WELL, -WELL, 0], abs=0.03)
+    assert results[0].energy < results[1].energy - 0.05
+    for result, start in zip(results, starts, strict=True):
+        assert result.max_force < 0.01
+        assert result.start_energy == pytest.approx(potential.predict([start], "hse06")[0].energy)
+        assert result.energy == pytest.approx(
+            potential.predict([result.structure], "hse06")[0].energy
+        )
+
+
+def test_batches_do_not_change_results(vacancy, monkeypatch):
+    potential = ToyPotential.of(vacancy)
+    starts = [shaken(vacancy, 0.1, seed) for seed in range(5)]
+    together = run(potential, starts)
+    monkeypatch.setitem(module.BATCH_ATOMS, "cpu", 2 * len(vacancy))
+    in_batches = run(potential, starts)
+    alone = [run(potential, [start])[0] for start in starts]
+    for results in (in_batches, alone):
+        assert [r.steps for r in results] == [r.steps for r in together]
+        assert [r.energy for r in results] == pytest.approx([r.energy for r in together])
+        for one, other in zip(results, together, strict=True):
+            assert np.allclose(one.structure.cart_coords, other.structure.cart_coords)
+
+
+def test_the_stiffness_is_the_mean_second_derivative(vacancy):
+    anion = in_charge(vacancy, -1)
+    found = module.stiffness(ToyPotential.of(vacancy), anion)
+    assert found == pytest.approx(float(springs(len(vacancy)).mean()))
+
+
+def test_a_hole_of_the_potential_is_a_runaway(vacancy):
+    (result,) = run(ToyPotential.of(vacancy, hole=True), [shaken(vacancy, 0.05, 1)])
+    assert result.verdict == "runaway"
+
+
+def test_atoms_that_approach_each_other_are_a_runaway(vacancy):
+    # The spring of the second atom pulls it onto the place of the third.
+    potential = ToyPotential.of(vacancy)
+    potential.places[len(vacancy)] = vacancy.cart_coords.copy()
+    potential.places[len(vacancy)][1] = vacancy.cart_coords[2] + 0.3
+    (result,) = run(potential, [vacancy], max_force=1e-9)
+    assert result.verdict == "runaway"
+
+
+def test_a_nan_is_a_runaway_and_spares_the_others(vacancy):
+    potential = ToyPotential.of(vacancy)
+    broken = vacancy.copy()
+    model = potential.torchsim_model("hse06")
+
+    class Broken(type(model)):
+        def forward(self, state, **kwargs):
+            output = super().forward(state, **kwargs)
+            if self.calls > 2:
+                output["energy"][state.number == 1] = torch.nan
+                output["forces"][(state.number == 1)[state.system_idx]] = torch.nan
+            return output
+
+    starts = [shaken(vacancy, 0.05, 1), shaken(broken, 0.05, 2)]
+    results = run(potential, starts, correct=lambda m: Broken(m.places, m.hole))
+    assert [r.verdict for r in results] == ["minimum", "runaway"]
+
+
+def test_a_committee_that_keeps_disagreeing_stops_a_relaxation(vacancy):
+    start = shaken(vacancy, 0.05, 1)
+    (result,) = run(ToyPotential.of(vacancy, doubt=2.0), [start], max_force=1e-12)
+    assert result.verdict == "out_of_domain"
+    assert result.steps == module.PATIENCE * module.LOOK_EVERY
+    assert result.doubt == 2.0
+    assert result.doubtful is not None
+
+
+def test_steps_run_out(vacancy):
+    (result,) = run(ToyPotential.of(vacancy), [shaken(vacancy, 0.1, 1)], max_steps=3)
+    assert result.verdict == "not_converged"
+    assert result.max_force > 0.01
+
+
+def test_nothing_to_relax(vacancy):
+    assert run(ToyPotential.of(vacancy), []) == []

@@ -1,0 +1,108 @@
+"""A potential with known minima, with the interface of the trained one.
+
+Every atom is bound to its place by a spring of its own. In charge state 0 the first atom has two
+places along x, at +WELL and -WELL, the first of them lower by TILT; in others it has one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch_sim as ts
+from pymatgen.core import Structure
+from torch_sim.models.interface import ModelInterface
+
+from defect_workflows.charge import charge_of, to_atoms
+from defect_workflows.mlip.predict import Prediction
+
+WELL = 0.8
+BARRIER = 0.5
+TILT = 0.05
+
+
+def springs(atoms: int) -> torch.Tensor:
+    """Spring constants in eV/Å^2, shape (atoms, 1)."""
+    return torch.linspace(2.0, 12.0, atoms, dtype=torch.float64)[:, None]
+
+
+class ToyModel(ModelInterface):
+    def __init__(self, places: dict[int, np.ndarray], hole: bool) -> None:
+        super().__init__()
+        self.places = {n: torch.as_tensor(p, dtype=torch.float64) for n, p in places.items()}
+        self.hole = hole
+        self._device = torch.device("cpu")
+        self._dtype = torch.float64
+        self._compute_forces = True
+        self._compute_stress = False
+        self.calls = 0
+
+    def forward(self, state: ts.SimState, **kwargs: object) -> dict[str, torch.Tensor]:
+        self.calls += 1
+        energies, forces = [], []
+        counts = state.n_atoms_per_system.tolist()
+        for positions, cell, charge in zip(
+            torch.split(state.positions.detach(), counts),
+            state.row_vector_cell,
+            state.charge.tolist(),
+            strict=True,
+        ):
+            way = (positions - self.places[len(positions)]) @ torch.linalg.inv(cell)
+            way = ((way - way.round()) @ cell).requires_grad_(True)
+            with torch.enable_grad():
+                spring = springs(len(positions))
+                energy = (spring / 2 * way**2).sum() - len(positions)
+                if charge == 0:
+                    x = way[0, 0]
+                    well = BARRIER * ((x / WELL) ** 2 - 1) ** 2 - TILT * x / WELL
+                    energy = energy - spring[0, 0] / 2 * x**2 + well
+                if self.hole:
+                    energy = energy - 1e3 * torch.exp(way[:, 0]).sum()
+                (gradient,) = torch.autograd.grad(energy, way)
+            energies.append(energy.detach())
+            forces.append(-gradient)
+        return {"energy": torch.stack(energies), "forces": torch.cat(forces)}
+
+
+@dataclass
+class ToyPotential:
+    places: dict[int, np.ndarray]
+    doubt: float = 0.01
+    hole: bool = False
+
+    @classmethod
+    def of(cls, *structures: Structure, **options: object) -> ToyPotential:
+        return cls({len(s): s.cart_coords for s in structures}, **options)  # type: ignore[arg-type]
+
+    def torchsim_model(self, fidelity: str) -> ToyModel:
+        assert fidelity == "hse06"
+        return ToyModel(self.places, self.hole)
+
+    def state(self, structures: list[Structure], fidelity: str) -> ts.SimState:
+        return ts.io.atoms_to_state(
+            [to_atoms(structure) for structure in structures],
+            torch.device("cpu"),
+            torch.float64,
+            system_extras_map={"charge": "charge"},
+        )
+
+    def predict(self, structures: list[Structure], fidelity: str) -> list[Prediction]:
+        if not structures:
+            return []
+        output = self.torchsim_model(fidelity)(self.state(structures, fidelity))
+        cuts = np.cumsum([len(s) for s in structures])[:-1]
+        return [
+            Prediction(
+                energy=float(energy),
+                spread=0.01 * (1 + abs(charge_of(structure))),
+                forces=forces,
+                force_spread=np.full(len(structure), self.doubt),
+            )
+            for structure, energy, forces in zip(
+                structures,
+                output["energy"].tolist(),
+                np.split(output["forces"].numpy(), cuts),
+                strict=True,
+            )
+        ]

@@ -1,0 +1,104 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.errors import InputError
+from defect_workflows.template import campaign_template
+
+
+def read(tmp_path: Path, text: str) -> Campaign:
+    path = tmp_path / "campaign.yaml"
+    path.write_text(text)
+    return Campaign.from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("host: a\nsamplng: {}", "samplng: unknown key, did you mean 'sampling'?"),
+        ("host: a\nsampling: {per_stat: 3}", "per_stat: unknown key, did you mean 'per_state'?"),
+        ("host: a\ndefects: {include: [{nam: v_Cd}]}", "did you mean 'name'?"),
+        ("host: a\ndefects: {include: [{name: v, charges: [0.5]}]}", "found 0.5, expected an int"),
+        ("host: a\ndefects: {include: [{name: v, charges: [two]}]}", "found 'two', expected an"),
+        ("host: a\ndefects: {extrinsic: [Xx]}", "found 'Xx', expected an element symbol"),
+        ("host: a\ndft: {potcars: {Xx: Xx}}", "found 'Xx', expected an element symbol"),
+        ("host: a\ndft: {incar: {NELECT: 3}}", "found NELECT, which this package sets itself"),
+        ("host: a\ndft: {encut: high}", "dft.encut: found 'high'"),
+        ("host: a\nlevels: {dielectric: -3}", "expected a positive definite tensor"),
+        ("host: a\nlevels: {dielectric: [[1,2,0],[0,1,0],[0,0,1]]}", "a symmetric tensor"),
+        ("host: a\nsupercell: {matrix: [[1,0],[0,1]]}", "expected 3 integers or a 3x3"),
+        ("host: a\nsupercell: {min_atoms: 9, max_atoms: 8}", "min_atoms 9 is above max_atoms 8"),
+        ("host: a\npotential: {committee: 1}", "potential.committee"),
+        ("sampling: {}", "host: missing"),
+        ("- host", "found list, expected a mapping"),
+        ("host: [", "not YAML"),
+    ],
+)
+def test_bad_input_is_one_line_with_file_and_key(tmp_path, text, expected):
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    message = str(caught.value)
+    assert expected in message
+    assert "campaign.yaml" in message
+    assert "\n" not in message
+
+
+def test_a_missing_campaign_file(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        Campaign.from_file(tmp_path / "none.yaml")
+
+
+def test_a_binary_campaign_file(tmp_path):
+    path = tmp_path / "campaign.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(InputError, match="not a text file"):
+        Campaign.from_file(path)
+
+
+def test_the_host_is_relative_to_the_campaign_file(repository):
+    campaign = Campaign.from_file(repository / "flows/CdTe_v_Cd/campaign.yaml")
+    assert campaign.host_structure().composition.reduced_formula == "CdTe"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (None, "no such file"),
+        ("nonsense", "not a structure"),
+        (
+            "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n"
+            "_cell_angle_beta 90\n_cell_angle_gamma 90\nloop_\n_atom_site_label\n"
+            "_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+            "_atom_site_occupancy\nNa1 Na 0 0 0 0.5\n",
+            "partial occupancies",
+        ),
+    ],
+)
+def test_bad_hosts(tmp_path, content, expected):
+    host = tmp_path / "host.cif"
+    if content is not None:
+        host.write_text(content)
+    with pytest.raises(InputError, match=expected) as caught:
+        Campaign(host=host).host_structure()
+    assert "host.cif" in str(caught.value)
+
+
+def test_the_template_holds_every_default(tmp_path):
+    text = campaign_template(Path("host.vasp"))
+    campaign = read(tmp_path, text)
+    assert campaign == Campaign(host=tmp_path / "host.vasp")
+    written = yaml.safe_load(text)
+    for name in Campaign.model_fields:
+        assert name in written
+
+
+@given(st.lists(st.floats(1, 100), min_size=3, max_size=3))
+def test_dielectric_of_number_vector_and_tensor(values):
+    assert np.array_equal(dielectric_tensor(tuple(values)), np.diag(values))
+    assert np.array_equal(dielectric_tensor(dielectric_tensor(tuple(values))), np.diag(values))
+    assert np.array_equal(dielectric_tensor(values[0]), values[0] * np.eye(3))
