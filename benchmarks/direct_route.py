@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from jobflow import Flow
+from jobflow import Flow, Job
 from monty.json import MontyDecoder
 from relaxation import FORCE, Relaxation, RelaxationMaker
 from rich.console import Console
@@ -23,13 +23,70 @@ from rich.table import Table
 from defect_workflows.campaign import Campaign, dielectric_tensor
 from defect_workflows.defects.generate import generate
 from defect_workflows.dft.jobs import SinglePointMaker
+from defect_workflows.documents.defects import DefectSet
+from defect_workflows.documents.labels import Label
 from defect_workflows.levels.states import StateCalculation
 from defect_workflows.levels.thermodynamics import defect_levels
 from defect_workflows.rehearsal.environment import rehearsal_environment
 from defect_workflows.running.local import run_flow
 from defect_workflows.running.progress import StageProgress
 from defect_workflows.running.stores import embedded_store
-from defect_workflows.search.starts import starts
+from defect_workflows.search.cluster import cluster
+from defect_workflows.search.starts import Start, neighbour_starts, starts
+
+
+class DirectRoute:
+    """Relaxes starts at the HSE06 stand-in through the local runner, resumable."""
+
+    def __init__(
+        self, campaign: Campaign, found: DefectSet, workdir: Path, workers: int, console: Console
+    ) -> None:
+        self.campaign = campaign
+        self.found = found
+        self.workdir = workdir
+        self.workers = workers
+        self.console = console
+        self.failed: list[str] = []
+        self.store = embedded_store(workdir)
+
+    def relax(self, several: list[Start]) -> list[Relaxation]:
+        """Relax every start; those that fail are listed in `failed`."""
+        maker = RelaxationMaker(settings=self.campaign.dft)
+        return self._run([maker.make(one.state, one.name, one.structure) for one in several])
+
+    def bulk(self) -> Label:
+        """Return the HSE06 label of the pristine supercell."""
+        maker = SinglePointMaker("bulk", "hse06", self.campaign.dft, potentials=True)
+        (label,) = self._run([maker.make(self.found.pristine)])
+        return label
+
+    def _run(self, jobs: list[Job]) -> list:
+        for job in jobs:
+            job.update_metadata({"stage": "relax"})
+        with StageProgress(self.console) as progress:
+            result = run_flow(
+                Flow(jobs),
+                self.store,
+                self.workdir,
+                workers=self.workers,
+                on_event=progress.update,
+            )
+        self.failed += [f"{job.name}: {job.error}" for job in result.failed]
+        self.store.connect()
+        ended = {job.uuid for job in result.jobs if job.state in ("done", "reused")}
+        return [
+            MontyDecoder().process_decoded(self.store.get_output(job.uuid, load=True))
+            for job in jobs
+            if job.uuid in ended
+        ]
+
+
+def lowest_of_each_minimum(relaxations: list[Relaxation], state: str) -> list[Relaxation]:
+    """Return one relaxation of each minimum of a state."""
+    mine = [item for item in relaxations if item.state == state]
+    structures = [item.label.configuration.structure for item in mine]
+    groups = cluster(structures, [item.label.energy for item in mine])
+    return [mine[group[0]] for group in groups]
 
 
 def main() -> None:
@@ -46,34 +103,26 @@ def main() -> None:
         campaign.defects,
         dielectric_tensor(campaign.levels.dielectric),
     )
-    maker = RelaxationMaker(settings=campaign.dft)
-    jobs = [
-        maker.make(state.name, start.name, start.structure)
-        for state in found.states
-        for start in starts(state, campaign.search, campaign.sampling.seed)
-    ]
-    bulk = SinglePointMaker("bulk", "hse06", campaign.dft, potentials=True).make(found.pristine)
-    for job in [*jobs, bulk]:
-        job.update_metadata({"stage": "relax"})
-    store = embedded_store(arguments.workdir)
     console = Console()
-    with StageProgress(console) as progress:
-        result = run_flow(
-            Flow([*jobs, bulk]),
-            store,
-            arguments.workdir,
-            workers=arguments.workers,
-            on_event=progress.update,
-        )
-    failed = [job.error for job in result.failed]
-    store.connect()
-    ended = {job.uuid for job in result.jobs if job.state in ("done", "reused")}
-    relaxations: list[Relaxation] = [
-        MontyDecoder().process_decoded(store.get_output(job.uuid, load=True))
-        for job in jobs
-        if job.uuid in ended
+    route = DirectRoute(campaign, found, arguments.workdir, arguments.workers, console)
+    relaxations = route.relax(
+        [
+            start
+            for state in found.states
+            for start in starts(state, campaign.search, campaign.sampling.seed)
+        ]
+    )
+    # as ShakeNBreak advises: the minima of each charge state are starts of its neighbours
+    minima = [
+        Start(item.state, item.start, item.label.configuration.structure)
+        for state in found.states
+        for item in lowest_of_each_minimum(relaxations, state.name)
     ]
-    bulk_label = MontyDecoder().process_decoded(store.get_output(bulk.uuid, load=True))
+    relaxations += route.relax(
+        [start for state in found.states for start in neighbour_starts(state, found.states, minima)]
+    )
+    bulk_label = route.bulk()
+    failed = route.failed
     best = {
         state.name: min(
             (item for item in relaxations if item.state == state.name),

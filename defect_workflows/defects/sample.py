@@ -128,8 +128,10 @@ def _geometries(siblings: Sequence[DefectState], settings: SamplingSettings) -> 
             kind = "path"
             share = np.random.default_rng(seed).uniform(SHORTEST_PATH, 1.0)
             target = _on_the_way(distorter.structure, target, share)
-        structure = rattled(target, amplitude, seed)
-        if closest_contact(structure) < SHORTEST_CONTACT:
+        # Looked at before as well: ShakeNBreak tries for minutes to rattle atoms apart.
+        if closest_contact(target) < SHORTEST_CONTACT or (
+            closest_contact(structure := rattled(target, amplitude, seed)) < SHORTEST_CONTACT
+        ):
             logger.debug("%s: atoms too close, left out", family)
             continue
         yield Geometry(family=family, kind=kind, structure=structure)

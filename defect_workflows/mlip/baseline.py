@@ -17,6 +17,9 @@ from defect_workflows.mlip.dataset import elements_of, heads_of, sampled
 if TYPE_CHECKING:
     from defect_workflows.documents.labels import Label
 
+NEAR_MINIMUM = 0.1
+"""Force in eV/Å below which labels count equally in a fit, above it by the inverse square."""
+
 RANK_TOLERANCE = 1e-7
 """Relative singular value below which compositions count as proportional."""
 
@@ -56,7 +59,9 @@ def fit_reference(labels: Sequence[Label]) -> Reference:
     labels, of few compositions, so its E0s are the first head's plus the smallest correction
     that fits: the same solution for the difference of the two fidelities on the same
     configurations, where the energy of the distortion mostly cancels. An offset is the mean
-    of what E0s leave over at its charge, for a further head again as a difference. Labels of
+    of what E0s leave over at its charge, for a further head again as a difference. Labels count
+    by the inverse of their mean squared force: the energy above the minimum goes with it, and
+    distortions of ten eV would put the zero eV away from the minima that matter. Labels of
     searches do not count, so that later rounds keep the zero of energy that the model they start
     from has learned.
 
@@ -78,19 +83,21 @@ def fit_reference(labels: Sequence[Label]) -> Reference:
         amounts = _amounts(neutral, elements)
         known = np.array([_known(label, reference, lower) for label in neutral])
         energies = np.array([label.energy for label in neutral])
-        change = np.linalg.lstsq(amounts, energies - known, rcond=RANK_TOLERANCE)[0]
+        scale = np.sqrt(_weights(neutral))
+        change = np.linalg.lstsq(
+            scale[:, None] * amounts, scale * (energies - known), rcond=RANK_TOLERANCE
+        )[0]
         reference.atom_energies[index] = start + change
         for charge in sorted({label.charge for label in own}):
             # E0s are the neutral zero: what they leave over there is for the model to learn
-            left = [
-                label.energy
-                - _known(label, reference, lower)
-                - float(_amounts([label], elements)[0] @ change)
-                for label in own
-                if label.charge == charge
-            ]
+            if charge == 0:
+                reference.offsets[head, 0] = 0.0
+                continue
+            there = [label for label in own if label.charge == charge]
+            left = [label.energy - _known(label, reference, lower) for label in there]
             inherited = reference.offsets.get((heads[0], charge), 0.0) if index else 0.0
-            reference.offsets[head, charge] = inherited + float(np.mean(left)) if charge else 0.0
+            mean = np.average(left - _amounts(there, elements) @ change, weights=_weights(there))
+            reference.offsets[head, charge] = inherited + float(mean)
         if not index:
             lower = {label.configuration.id: label for label in own}
     return reference
@@ -106,6 +113,12 @@ def _known(label: Label, reference: Reference, lower: dict[str, Label]) -> float
     if (first, label.charge) not in reference.offsets:
         return float(_amounts([label], reference.elements)[0] @ reference.atom_energies[0])
     return reference.energy(label, first)
+
+
+def _weights(labels: Sequence[Label]) -> np.ndarray:
+    """Return the weight of each label in a fit, in Å^2/eV^2, shape (labels,)."""
+    squares = np.array([np.mean(np.square(label.forces)) for label in labels])
+    return 1.0 / (NEAR_MINIMUM**2 + squares)
 
 
 def _amounts(labels: Sequence[Label], elements: Sequence[str]) -> np.ndarray:

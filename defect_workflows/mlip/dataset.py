@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -132,8 +132,8 @@ def split_labels(labels: Sequence[Label], test_share: float, seed: int) -> Split
     seed: for the test first those with the expensive labels too, without which nothing could be
     said of that head, at most a third of them; for the validation set, which only watches
     the training, those without, as far as there are any. What a search on the potential found
-    is always trained on: a family keeps its side for the whole campaign, so that no model is tested on
-    what its predecessor was trained on.
+    is always trained on: a family keeps its side for the whole campaign, so that no model is tested
+    on what its predecessor was trained on.
 
     Parameters
     ----------
@@ -141,36 +141,44 @@ def split_labels(labels: Sequence[Label], test_share: float, seed: int) -> Split
         All labels of a campaign.
     test_share
         Share of the families of each defect held out for the test, and half of it for
-        validation; at least one each for a defect with three families or more.
+        validation; at least one each for a defect with three families or more, as far as every
+        state keeps a label at each fidelity.
     seed
         Seed of the order.
     """
-    fidelities: dict[str, dict[str, set[Fidelity]]] = defaultdict(lambda: defaultdict(set))
+    families: dict[str, dict[str, list[Label]]] = defaultdict(lambda: defaultdict(list))
     for label in filter(sampled, labels):
         origin = label.configuration.origin
-        fidelities[defect_of(label.configuration)][origin.family].add(label.fidelity)
+        families[defect_of(label.configuration)][origin.family].append(label)
     side: dict[tuple[str, str], list[Label]] = {}
     splits = Splits()
-    for defect, families in fidelities.items():
-        if len(families) < 3:
+    for defect, members in families.items():
+        if len(members) < 3:
             continue
-        drawn = sorted(families, key=lambda family: fingerprint(seed, family))
-        several = [family for family in drawn if len(families[family]) > 1]
-        number = max(1, round(test_share * len(drawn)))
-        test = several[: max(1, min(number, len(several) // 3))]
-        # sorted() keeps the drawn order within those with and those without expensive labels
-        others = sorted(set(drawn) - set(test), key=drawn.index)
-        others.sort(key=lambda family: len(families[family]))
-        test += others[: number - len(test)]
-        watched = [family for family in others if family not in test]
-        for family in test:
-            side[defect, family] = splits.test
-        for family in watched[: max(1, round(test_share * len(drawn) / 2))]:
-            side[defect, family] = splits.valid
+        left = Counter(map(_kind, (label for own in members.values() for label in own)))
+        drawn = sorted(members, key=lambda family: fingerprint(seed, family))
+        heads = {family: len({label.fidelity for label in members[family]}) for family in drawn}
+        several = [family for family in drawn if heads[family] > 1]
+        test = max(1, round(test_share * len(drawn)))
+        expensive = max(1, min(test, len(several) // 3))
+        # sorted() is stable: those with fewer fidelities first, each kind as drawn
+        rest = sorted((f for f in drawn if f not in several[:expensive]), key=heads.__getitem__)
+        queue = several[:expensive] + rest
+        wanted = [splits.test] * test + [splits.valid] * max(1, round(test_share * len(drawn) / 2))
+        for family in queue:
+            taken = Counter(map(_kind, members[family]))
+            # no state loses its last label at a fidelity: what is not trained on is refused
+            if wanted and all(left[kind] > number for kind, number in taken.items()):
+                left -= taken
+                side[defect, family] = wanted.pop(0)
     for label in labels:
         key = (defect_of(label.configuration), label.configuration.origin.family)
         (side.get(key, splits.train) if sampled(label) else splits.train).append(label)
     return splits
+
+
+def _kind(label: Label) -> tuple[str, Fidelity]:
+    return label.configuration.origin.state, label.fidelity
 
 
 def defect_of(configuration: ChargedConfiguration) -> str:

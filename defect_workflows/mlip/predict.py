@@ -7,7 +7,7 @@ import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -62,7 +62,7 @@ def resolve_device(device: Device) -> torch.device:
     return torch.device(device)
 
 
-def load_model(member: CommitteeMember, device: torch.device) -> torch.nn.Module:
+def load_model(member: CommitteeMember, device: torch.device) -> Any:
     """Load the MACE model of a committee member in double precision.
 
     Raises
@@ -92,7 +92,7 @@ class Potential:
     """
 
     def __init__(
-        self, document: PotentialDocument, models: Sequence[torch.nn.Module], device: torch.device
+        self, document: PotentialDocument, models: Sequence[Any], device: torch.device
     ) -> None:
         self.document = document
         self.models = list(models)
@@ -231,7 +231,7 @@ class Potential:
             [to_atoms(structure) for structure in structures],
             self.device,
             torch.float64,
-            system_extras_map={"charge": CALCULATOR_KEY},
+            system_extras_map={CALCULATOR_KEY: CALCULATOR_KEY},
         )
 
     def torchsim_model(self, fidelity: Fidelity, committee: bool = True) -> CommitteeModel:

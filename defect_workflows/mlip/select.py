@@ -1,4 +1,4 @@
-"""The configurations that deserve the expensive fidelity: spread over geometries, paired in charge."""
+"""What deserves the expensive fidelity: geometries far from each other, in all their charges."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def select(
 ) -> list[ChargedConfiguration]:
     """Choose the configurations to label at the expensive fidelity.
 
-    Each defect, and the bulk, gets its share. Within a defect geometries are taken by farthest-point
-    sampling on SOAP descriptors, beginning with the most typical one, each geometry in all the
-    charge states it is offered in: the difference of two charges at one geometry is the strongest
-    signal for the charge. A state short of `minimum` gets further geometries of its own.
+    Each defect, and the bulk, gets its share. Within a defect geometries are taken by
+    farthest-point sampling on SOAP descriptors, beginning with the most typical one, each geometry
+    in all the charge states it is offered in: the difference of two charges at one geometry is the
+    strongest signal for the charge. A state short of `minimum` gets further geometries of its own.
     The choice depends on nothing random and not on the order of the input.
 
     Parameters
@@ -91,8 +91,8 @@ def farthest_points(points: np.ndarray) -> list[int]:
 def descriptors(structures: Sequence[Structure]) -> np.ndarray:
     """Return SOAP power spectra averaged over the atoms of each structure, shape (n, features).
 
-    SOAP (Bartók et al., PRB 87, 184115, 2013) needs no potential, which does not exist yet; dscribe is
-    there with ShakeNBreak.
+    SOAP (Bartók et al., PRB 87, 184115, 2013) needs no potential, which does not exist yet;
+    dscribe is there with ShakeNBreak.
     """
     elements = sorted({site.specie.symbol for structure in structures for site in structure})
     soap = SOAP(

@@ -77,24 +77,23 @@ class Preset:
     energy_share: float = 0.35
     ema_decay: float = 0.98
     soft_force: float = float("inf")
-    charge: str = "categorical"
     radial_functions: int = 8
     embedding_size: int = 16
 
 
 PRESETS = {
     "small": Preset(
-        cutoff=5.0,
+        cutoff=6.0,
         channels=16,
         max_l=1,
         max_ell=2,
-        correlation=2,
-        interactions=2,
+        correlation=3,
+        interactions=1,
         radial=(32, 32),
-        learning_rate=0.015,
-        batch_size=4,
-        epochs=40,
-        continued_epochs=12,
+        learning_rate=0.01,
+        batch_size=2,
+        epochs=80,
+        continued_epochs=25,
     ),
     "standard": Preset(
         cutoff=6.0,
@@ -210,11 +209,11 @@ def train_member(
 
 
 def build_model(
-    graphs: Sequence[AtomicData], reference: Reference, preset: Preset
+    graphs: list[AtomicData], reference: Reference, preset: Preset
 ) -> modules.ScaleShiftMACE:
     """Return an untrained MACE with one readout per head and the charge embedded."""
     charges = sorted({charge for _, charge in reference.offsets})
-    loader = DataLoader(graphs, batch_size=16, shuffle=False)
+    loader = _loader(graphs, 16)
     _, rms_forces = modules.compute_mean_rms_energy_forces(loader, reference.atom_energies)
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     return modules.ScaleShiftMACE(
@@ -237,17 +236,10 @@ def build_model(
         atomic_numbers=[atomic_numbers[element] for element in reference.elements],
         correlation=preset.correlation,
         heads=list(reference.heads),
-        atomic_inter_scale=rms_forces.tolist(),
-        atomic_inter_shift=[0.0] * len(reference.heads),
+        atomic_inter_scale=rms_forces,
+        atomic_inter_shift=np.zeros(len(reference.heads)),
         embedding_specs={
             TRAINING_KEY: {
-                "type": "continuous",
-                "in_dim": 1,
-                "per": "graph",
-                "emb_dim": preset.embedding_size,
-            }
-            if preset.charge != "categorical"
-            else {
                 "type": "categorical",
                 "per": "graph",
                 "num_classes": charges[-1] - charges[0] + 1,
@@ -283,23 +275,27 @@ def _graphs(
     ]
 
 
+def _loader(graphs: Any, batch_size: int, generator: torch.Generator | None = None) -> DataLoader:
+    """Return graphs in batches, shuffled by a generator if there is one."""
+    return DataLoader(
+        graphs, batch_size=batch_size, shuffle=generator is not None, generator=generator
+    )
+
+
 def _optimise(
-    model: torch.nn.Module,
-    train: Sequence[AtomicData],
-    valid: Sequence[AtomicData],
+    model: Any,
+    train: list[AtomicData],
+    valid: list[AtomicData],
     preset: Preset,
     epochs: int,
     continued: bool,
     seed: int,
     log: MetricsLogger,
-) -> torch.nn.Module:
+) -> Any:
     """Train with Adam, a one-cycle learning rate and an average of the weights; return that."""
     device = next(model.parameters()).device
-    generator = torch.Generator().manual_seed(seed)
-    loader = DataLoader(
-        train, batch_size=preset.batch_size, shuffle=True, drop_last=False, generator=generator
-    )
-    watch = DataLoader(valid, batch_size=4 * preset.batch_size, shuffle=False)
+    loader = _loader(train, preset.batch_size, torch.Generator().manual_seed(seed))
+    watch = _loader(valid, 4 * preset.batch_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=preset.learning_rate, amsgrad=True)
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, _one_cycle(epochs, continued))
     average = ExponentialMovingAverage(model.parameters(), decay=preset.ema_decay)
@@ -359,9 +355,7 @@ def _one_cycle(epochs: int, continued: bool) -> Callable[[int], float]:
     return factor
 
 
-def _continued(
-    previous: CommitteeMember, reference: Reference, device: torch.device
-) -> torch.nn.Module:
+def _continued(previous: CommitteeMember, reference: Reference, device: torch.device) -> Any:
     """Return the previous model, ready to train on."""
     model = load_model(previous, device)
     numbers = [atomic_numbers[element] for element in reference.elements]
@@ -370,20 +364,26 @@ def _continued(
             f"model of seed {previous.seed}: found heads {', '.join(model.heads)} and elements "
             f"{model.atomic_numbers.tolist()}, expected {', '.join(reference.heads)} and {numbers}"
         )
+    _set_atom_energies(model, reference)
     for parameter in model.parameters():
         parameter.requires_grad = True
     return model.train()
 
 
-def _dump(model: torch.nn.Module, reference: Reference) -> bytes:
+def _set_atom_energies(model: Any, reference: Reference) -> None:
+    """Write E0s in double precision: thousands of eV in single would cost tenths of a meV."""
+    model.atomic_energies_fn.atomic_energies = torch.tensor(
+        reference.atom_energies, dtype=torch.float64
+    )
+
+
+def _dump(model: Any, reference: Reference) -> bytes:
     """Return the model file: the pickled module, as every MACE tool reads it."""
     model = model.to("cpu").eval()
     for parameter in model.parameters():
         parameter.grad = None
         parameter.requires_grad = False
-    # E0s of thousands of eV in single precision would cost tenths of a meV
-    energies: Any = model.atomic_energies_fn
-    energies.atomic_energies = torch.tensor(reference.atom_energies, dtype=torch.float64)
+    _set_atom_energies(model, reference)
     buffer = io.BytesIO()
     torch.save(model, buffer)
     return buffer.getvalue()

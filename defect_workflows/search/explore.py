@@ -124,9 +124,11 @@ class _Relaxer:
         }
 
     def run(self, starts: Sequence[Start]) -> list[_Run]:
-        """Relax starts as far as is needed to tell minima apart."""
+        """Relax starts on the first member, as far as is needed to tell minima apart."""
         coarse = max(COARSE_FORCE, self.settings.max_force)
-        relaxations = self._relax([(start.state, start.structure) for start in starts], coarse)
+        relaxations = self._relax(
+            [(start.state, start.structure) for start in starts], coarse, committee=False
+        )
         return [_Run(*pair) for pair in zip(starts, relaxations, strict=True)]
 
     def finish(self, runs: Sequence[_Run]) -> list[list[_Run]]:
@@ -146,13 +148,19 @@ class _Relaxer:
         merged = [[run for lowest in group for run in members[id(lowest)]] for group in final]
         ranks: Counter[str] = Counter()
         for group in merged:
+            energy = group[0].relaxation.energy
             for run in group:
                 run.minimum = ranks[run.state]
+                # The others were left on their way there, on the first member's scale.
+                run.relaxation = replace(run.relaxation, energy=energy)
             ranks[group[0].state] += 1
         return merged
 
     def _relax(
-        self, structures: Sequence[tuple[str, Structure]], max_force: float
+        self,
+        structures: Sequence[tuple[str, Structure]],
+        max_force: float,
+        committee: bool = True,
     ) -> list[Relaxation]:
         return relax(
             self.potential,
@@ -160,6 +168,7 @@ class _Relaxer:
             max_force=max_force,
             max_steps=self.settings.max_steps,
             references=[self.references[state] for state, _ in structures],
+            committee=committee,
         )
 
 
@@ -210,8 +219,9 @@ def _control_gain(runs: Sequence[_Run]) -> float:
     """Return by how much the distorted bulk ends below the undistorted one, in eV."""
     control = [run for run in runs if run.state == BULK]
     undistorted = next(run for run in control if run.start.name == UNPERTURBED)
-    lowest = min(run.relaxation.energy for run in control if run.minimum is not None)
-    return max(0.0, undistorted.relaxation.energy - lowest)
+    pristine = undistorted.relaxation.energy
+    ends = [run.relaxation.energy for run in control if run.minimum is not None]
+    return max(0.0, pristine - min(ends, default=pristine))
 
 
 def _uncertain(

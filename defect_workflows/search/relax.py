@@ -94,9 +94,10 @@ def relax(
     max_steps: int,
     references: Sequence[float],
     largest_displacement: float = LARGEST_DISPLACEMENT,
+    committee: bool = True,
     correct: Callable[[ModelInterface], ModelInterface] = lambda model: model,
 ) -> list[Relaxation]:
-    """Relax structures on the committee's mean at the hse06 head, cell fixed, in batches.
+    """Relax structures at the hse06 head, cell fixed, in batches.
 
     torch-sim's BFGS; a system leaves its batch as soon as it is done.
 
@@ -115,6 +116,9 @@ def relax(
         structure.
     largest_displacement
         A relaxation that moves an atom further along an axis, in Å, is stopped as a runaway.
+    committee
+        Relax on the committee's mean; else on its first member, which costs that many times less.
+        The committee looks on either way.
     correct
         Wraps the torch-sim model, to relax on something else than the potential alone.
 
@@ -125,7 +129,7 @@ def relax(
     """
     if not structures:
         return []
-    model = correct(potential.torchsim_model(FIDELITY))
+    model = correct(potential.torchsim_model(FIDELITY, committee))
     state = potential.state(structures, FIDELITY)
     numbers = torch.arange(len(structures), device=state.device, dtype=state.dtype)
     state.store_model_extras({"number": numbers})

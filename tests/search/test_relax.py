@@ -52,10 +52,14 @@ def test_batches_do_not_change_results(vacancy, monkeypatch):
     in_batches = run(potential, starts)
     alone = [run(potential, [start])[0] for start in starts]
     for results in (in_batches, alone):
-        assert [r.steps for r in results] == [r.steps for r in together]
-        assert [r.energy for r in results] == pytest.approx([r.energy for r in together])
         for one, other in zip(results, together, strict=True):
-            assert np.allclose(one.structure.cart_coords, other.structure.cart_coords)
+            assert one.verdict == other.verdict == "minimum"
+            assert one.start_energy == pytest.approx(other.start_energy)
+            # The first guess of the stiffness differs, so the last steps do.
+            assert one.energy == pytest.approx(other.energy, abs=1e-3)
+            assert np.allclose(
+                one.structure.cart_coords, other.structure.cart_coords, atol=2 * 0.01 / 2.0
+            )
 
 
 def test_the_stiffness_is_the_mean_second_derivative(vacancy):

@@ -1,7 +1,8 @@
 """A potential with known minima, with the interface of the trained one.
 
 Every atom is bound to its place by a spring of its own. In charge state 0 the first atom has two
-places along x, at +WELL and -WELL, the first of them lower by TILT; in others it has one.
+places along x, at +WELL and -WELL, the first of them lower by 2 TILT; in others it has one, and
+in the pristine supercell (the largest of several structures) too.
 """
 
 from __future__ import annotations
@@ -28,10 +29,13 @@ def springs(atoms: int) -> torch.Tensor:
 
 
 class ToyModel(ModelInterface):
-    def __init__(self, places: dict[int, np.ndarray], hole: bool) -> None:
+    def __init__(
+        self, places: dict[int, np.ndarray], hole: bool = False, single: int | None = None
+    ) -> None:
         super().__init__()
         self.places = {n: torch.as_tensor(p, dtype=torch.float64) for n, p in places.items()}
         self.hole = hole
+        self.single = single
         self._device = torch.device("cpu")
         self._dtype = torch.float64
         self._compute_forces = True
@@ -53,7 +57,7 @@ class ToyModel(ModelInterface):
             with torch.enable_grad():
                 spring = springs(len(positions))
                 energy = (spring / 2 * way**2).sum() - len(positions)
-                if charge == 0:
+                if charge == 0 and len(positions) != self.single:
                     x = way[0, 0]
                     well = BARRIER * ((x / WELL) ** 2 - 1) ** 2 - TILT * x / WELL
                     energy = energy - spring[0, 0] / 2 * x**2 + well
@@ -70,14 +74,20 @@ class ToyPotential:
     places: dict[int, np.ndarray]
     doubt: float = 0.01
     hole: bool = False
+    stable_bulk: bool = True
 
     @classmethod
     def of(cls, *structures: Structure, **options: object) -> ToyPotential:
         return cls({len(s): s.cart_coords for s in structures}, **options)  # type: ignore[arg-type]
 
-    def torchsim_model(self, fidelity: str) -> ToyModel:
+    @property
+    def _single(self) -> int | None:
+        """Number of atoms of the pristine supercell, whose atoms have one place each."""
+        return max(self.places) if self.stable_bulk and len(self.places) > 1 else None
+
+    def torchsim_model(self, fidelity: str, committee: bool = True) -> ToyModel:
         assert fidelity == "hse06"
-        return ToyModel(self.places, self.hole)
+        return ToyModel(self.places, self.hole, self._single)
 
     def state(self, structures: list[Structure], fidelity: str) -> ts.SimState:
         return ts.io.atoms_to_state(

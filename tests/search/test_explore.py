@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from states import cdte
+
+from defect_workflows.campaign import SearchSettings
+from defect_workflows.charge import charge_of
+from defect_workflows.search.explore import search
+
+from .toy import BARRIER, TILT, WELL, ToyPotential
+
+SETTINGS = SearchSettings(distortions=[-0.3, 0.3], uncertain=1, rattle=0.05)
+
+
+@pytest.fixture(scope="module")
+def states():
+    return [state for state in cdte().states if state.defect == "v_Cd"]
+
+
+@pytest.fixture(scope="module")
+def bulk():
+    return cdte().host.supercell
+
+
+@pytest.fixture(scope="module")
+def found(states, bulk):
+    potential = ToyPotential.of(states[0].structure, bulk)
+    return search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key", round=2)
+
+
+def of_state(items, name):
+    return [item for item in items if item.state == name]
+
+
+def test_every_start_is_recorded(found):
+    names = {
+        state: {r.start for r in of_state(found.relaxations, state)}
+        for state in ("v_Cd_0", "v_Cd_-1", "v_Cd_-2", "bulk")
+    }
+    own = {"Unperturbed", "Rattled", "Dimer", "Bond_Distortion_-30.0%", "Bond_Distortion_30.0%"}
+    assert own <= names["v_Cd_0"]
+    assert own <= names["v_Cd_-1"]
+    assert {"Unperturbed", "Rattled", "Dimer"} <= names["v_Cd_-2"]
+    assert {"Unperturbed", "Rattled", "Bond_Distortion_-30.0%"} <= names["bulk"]
+    # the neighbouring charge states' minima, and those of no other
+    assert any(name.endswith("_from_0") for name in names["v_Cd_-1"])
+    assert any(name.endswith("_from_-2") for name in names["v_Cd_-1"])
+    assert not any(name.endswith("_from_0") for name in names["v_Cd_-2"])
+    assert not any("_from_" in name for name in names["bulk"])
+
+
+def test_the_minima_of_each_state_are_found(found, states):
+    lowest = {name: of_state(found.candidates, name)[0] for name in ("v_Cd_0", "v_Cd_-1")}
+    place = states[0].structure.cart_coords[0]
+    neutral = lowest["v_Cd_0"].structure.cart_coords[0] - place
+    assert abs(neutral[0]) == pytest.approx(WELL, abs=0.03)
+    assert np.allclose(lowest["v_Cd_-1"].structure.cart_coords[0], place, atol=0.02)
+    assert lowest["v_Cd_0"].energy == pytest.approx(-len(states[0].structure) - TILT, abs=2e-2)
+
+
+def test_candidates_are_sorted_distinct_and_charged(found, states):
+    charges = {state.name: state.charge for state in states}
+    for name, charge in charges.items():
+        candidates = of_state(found.candidates, name)
+        assert [c.rank for c in candidates] == list(range(len(candidates)))
+        energies = [c.energy for c in candidates]
+        assert energies == sorted(energies)
+        assert {charge_of(c.structure) for c in candidates} == {charge}
+        assert all(c.max_force < SETTINGS.max_force for c in candidates)
+        assert all(c.spread == pytest.approx(0.01 * (1 + abs(charge))) for c in candidates)
+
+
+def test_starts_and_clusters_agree(found):
+    for candidate in found.candidates:
+        members = [
+            record.start
+            for record in of_state(found.relaxations, candidate.state)
+            if record.cluster == candidate.rank
+        ]
+        assert sorted(members) == sorted(candidate.starts)
+        assert members
+
+
+def test_the_control_gains_nothing_from_a_good_potential(found, bulk):
+    assert found.control_gain == pytest.approx(0, abs=1e-3)
+
+
+def test_the_control_tells_when_the_host_itself_is_unstable(states, bulk):
+    # In charge 0 the toy's first atom leaves its place, in the pristine supercell too.
+    potential = ToyPotential.of(states[0].structure, bulk, stable_bulk=False)
+    unstable = search(potential, states[:1], bulk, SETTINGS, seed=1, fingerprint="key")
+    assert unstable.control_gain > BARRIER / 2
+
+
+def test_the_most_uncertain_frames_are_handed_on(found):
+    assert len({u.id for u in found.uncertain}) == len(found.uncertain)
+    for state in {u.origin.state for u in found.uncertain}:
+        frames = [u for u in found.uncertain if u.origin.state == state]
+        assert len(frames) == SETTINGS.uncertain
+    assert {u.origin.round for u in found.uncertain} <= {2}
+    assert {u.origin.kind for u in found.uncertain} <= {"search"}
+
+
+def test_the_search_is_reproducible(found, states, bulk):
+    potential = ToyPotential.of(states[0].structure, bulk)
+    again = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key", round=2)
+    drop = {"seconds"}
+    assert again.model_dump(exclude=drop) == found.model_dump(exclude=drop)
