@@ -16,6 +16,8 @@ from defect_workflows.charge import as_charge
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.errors import InputError, InvalidChargeError
 
+PotcarFunctional = Literal["PBE", "PBE_52", "PBE_54", "PBE_64", "LDA", "LDA_52", "LDA_54"]
+
 
 class Section(BaseModel):
     """A part of the campaign file: unknown keys are refused."""
@@ -102,7 +104,7 @@ class DefectSettings(Section):
 class DftSettings(Section):
     """VASP settings common to both fidelities, and the hybrid's own two."""
 
-    potcar_functional: str = Field(
+    potcar_functional: PotcarFunctional = Field(
         default="PBE_54", description="POTCAR family, pymatgen's name of it."
     )
     potcars: dict[str, str] = Field(

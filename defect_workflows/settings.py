@@ -45,6 +45,9 @@ class Settings(BaseSettings):
     custodian_poll: float = Field(
         default=10.0, gt=0, description="Seconds between custodian's looks at a running VASP."
     )
+    vasp_max_errors: int = Field(
+        default=5, ge=0, description="Corrections by custodian after which a run is given up."
+    )
     vasp_timeout: float = Field(
         default=86400.0, gt=0, description="Seconds of silence after which VASP counts as hanging."
     )

@@ -179,13 +179,15 @@ def _entries(generator: DefectsGenerator, settings: DefectSettings) -> list[Defe
 
 
 def _state(entry: DefectEntry) -> DefectState:
-    structure = with_charge(entry.defect_supercell, entry.charge_state)
+    supercell, site = entry.defect_supercell, entry.sc_defect_frac_coords
+    if supercell is None or site is None:
+        raise InputError(f"defects: {entry.name}: doped gave no supercell, expected one")
     serialised: dict[str, Any] = entry.as_dict()
     return DefectState(
         name=entry.name,
         defect=entry.name.rsplit("_", 1)[0],
         charge=entry.charge_state,
-        structure=structure,
-        site=tuple(float(x) for x in entry.sc_defect_frac_coords),
+        structure=with_charge(supercell, entry.charge_state),
+        site=(float(site[0]), float(site[1]), float(site[2])),
         entry=serialised,
     )

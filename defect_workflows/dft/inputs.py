@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from atomate2.vasp.sets.base import VaspInputGenerator
 from doped.vasp import default_potcar_dict
@@ -26,7 +26,7 @@ _COMMON_INCAR: dict[str, Any] = {
     "LASPH": True,
     "LCHARG": False,
     "LREAL": "Auto",
-    "NELM": 200,
+    "NELM": 100,
     "NSW": 0,
     "PREC": "Accurate",
     "SIGMA": 0.05,
@@ -90,7 +90,7 @@ class SinglePointSet(VaspInputGenerator):
                 "POTCAR": default_potcar_dict | settings.potcars,
                 "POTCAR_FUNCTIONAL": settings.potcar_functional,
             },
-            user_kpoints_settings=Kpoints.gamma_automatic(settings.kpoints),
+            user_kpoints_settings=cast(dict, Kpoints.gamma_automatic(settings.kpoints)),
             user_potcar_functional=settings.potcar_functional,
         )
 

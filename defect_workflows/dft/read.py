@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,15 +79,16 @@ def read_single_point(directory: Path | str) -> SinglePointResult:
         raise CalculationError("energy, forces or stress are not finite numbers")
     composition = vasprun.final_structure.composition.get_el_amt_dict()
     nelect = float(vasprun.parameters["NELECT"])
-    _, cbm, vbm, _ = vasprun.eigenvalue_band_properties
+    _, lowest, highest, _ = vasprun.eigenvalue_band_properties
+    vbm, cbm = float(np.max(highest)), float(np.min(lowest))
     return SinglePointResult(
         energy=energy,
         forces=forces,
         stress=_matrix(stress),
         charge=charge_from_nelect(nelect, composition, valences),
         nelect=nelect,
-        vbm=float(vbm) if math.isfinite(vbm) else None,
-        cbm=float(cbm) if math.isfinite(cbm) else None,
+        vbm=vbm if math.isfinite(vbm) else None,
+        cbm=cbm if math.isfinite(cbm) else None,
         level_of_theory=level_of_theory(vasprun),
         corrections=corrections,
         site_potentials=_site_potentials(outcar),
@@ -167,7 +169,7 @@ def _site_potentials(outcar: Outcar) -> list[float] | None:
     return [float(value) for value in potentials] if potentials else None
 
 
-def _planar_potential(directory: Path, parameters: dict[str, Any]) -> PlanarPotential | None:
+def _planar_potential(directory: Path, parameters: Mapping[str, Any]) -> PlanarPotential | None:
     path = Path(zpath(str(directory / "LOCPOT")))
     if not path.is_file():
         return None

@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from atomate2.common.files import gunzip_files, gzip_output_folder
 from atomate2.vasp.files import write_vasp_input_set
@@ -69,12 +70,14 @@ def run_single_point(
     handlers = [
         handler for handler in DEFAULT_HANDLERS if not isinstance(handler, FrozenJobErrorHandler)
     ]
+    scratch: dict[str, Any] = {"scratch_dir": str(settings.scratch)} if settings.scratch else {}
     try:
         run_vasp(
             vasp_cmd=command,
             vasp_gamma_cmd=settings.vasp_gamma_command or command,
+            max_errors=settings.vasp_max_errors,
             handlers=[*handlers, FrozenJobErrorHandler(timeout=settings.vasp_timeout)],
-            scratch_dir=str(settings.scratch) if settings.scratch else None,
+            **scratch,
             custodian_kwargs={"polling_time_step": settings.custodian_poll},
         )
     except CustodianError as error:

@@ -12,7 +12,6 @@ class CommitteeMember(Document):
     """One trained MACE model."""
 
     fingerprint: str = Field(description="Fingerprint of labels, settings, seed and start.")
-    fingerprint: str = Field(default="", description="Fingerprint of labels, settings and seed.")
     seed: int = Field(description="Seed of initialisation and batches.")
     sha256: str = Field(description="Hash of the model file; another file is refused unread.")
     model: str = Field(description="The model file, base64. Lives in the 'data' store.")

@@ -33,7 +33,9 @@ class Candidate(Document):
     state: str = Field(description="Defect state.")
     structure: StructureField = Field(description="Relaxed structure, which carries the charge.")
     energy: float = Field(description="Committee mean on the hse06 head in eV.")
-    spread: float = Field(description="Standard deviation of the committee in eV.")
+    spread: float = Field(
+        description="Committee's standard deviation in eV, relative to the undistorted structure."
+    )
     max_force: float = Field(description="Largest force on the potential in eV/Å.")
     starts: list[str] = Field(description="Starts that ended here.")
     rank: int = Field(description="0 is the lowest on the potential.")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import defect_workflows.mlip.quiet  # noqa: F401
+
+# isort: split
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any

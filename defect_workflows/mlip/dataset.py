@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import defect_workflows.mlip.quiet  # noqa: F401
+
+# isort: split
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import defect_workflows.mlip.quiet  # noqa: F401
+
+# isort: split
 import base64
 import hashlib
 import io
@@ -231,7 +234,7 @@ class Potential:
             [to_atoms(structure) for structure in structures],
             self.device,
             torch.float64,
-            system_extras_map={CALCULATOR_KEY: CALCULATOR_KEY},
+            system_extras_map={ts.typing.SystemExtras.CHARGE: CALCULATOR_KEY},
         )
 
     def torchsim_model(self, fidelity: Fidelity, committee: bool = True) -> CommitteeModel:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import defect_workflows.mlip.quiet  # noqa: F401
+
+# isort: split
 import base64
 import hashlib
 import io
@@ -215,6 +218,7 @@ def build_model(
     charges = sorted({charge for _, charge in reference.offsets})
     loader = _loader(graphs, 16)
     _, rms_forces = modules.compute_mean_rms_energy_forces(loader, reference.atom_energies)
+    no_shift: Any = [0.0] * len(reference.heads)  # annotated as a number there, one per head here
     block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
     return modules.ScaleShiftMACE(
         r_max=preset.cutoff,
@@ -237,7 +241,7 @@ def build_model(
         correlation=preset.correlation,
         heads=list(reference.heads),
         atomic_inter_scale=rms_forces,
-        atomic_inter_shift=np.zeros(len(reference.heads)),
+        atomic_inter_shift=no_shift,
         embedding_specs={
             TRAINING_KEY: {
                 "type": "categorical",

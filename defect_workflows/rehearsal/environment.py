@@ -12,6 +12,8 @@ from .potcars import write_potcars
 
 POLL = 0.2
 """Seconds between custodian's looks at a run: its own 10 s would outlast the run."""
+ERRORS = 2
+"""Corrections after which a run is given up: most of them change nothing for the stand-in."""
 PATIENCE = 120.0
 """Seconds of silence after which the stand-in counts as hanging."""
 
@@ -39,6 +41,7 @@ def rehearsal_environment(workdir: Path, functional: str) -> dict[str, str]:
         f"{PREFIX}VASP_GAMMA_COMMAND": program,
         f"{PREFIX}POTCAR_DIRECTORY": str(potcars),
         f"{PREFIX}CUSTODIAN_POLL": str(POLL),
+        f"{PREFIX}VASP_MAX_ERRORS": str(ERRORS),
         f"{PREFIX}VASP_TIMEOUT": str(PATIENCE),
         f"{PREFIX}REHEARSAL": "true",
         "MOCK_VASP_FAULT_COUNTER": str(workdir.absolute() / "mock-vasp-calls"),

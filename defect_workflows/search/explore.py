@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from pymatgen.core import Structure
 
 from defect_workflows import reuse
@@ -18,12 +19,22 @@ from defect_workflows.documents.search import Candidate, RelaxationRecord, Searc
 from defect_workflows.mlip.predict import Potential
 from defect_workflows.search.cluster import cluster
 from defect_workflows.search.relax import FIDELITY, Relaxation, relax
-from defect_workflows.search.starts import Start, control_starts, neighbour_starts, starts
+from defect_workflows.search.starts import (
+    Start,
+    control_starts,
+    neighbour_starts,
+    shaken_starts,
+    starts,
+)
 
 logger = logging.getLogger(__name__)
 
 COARSE_FORCE = 0.05
 """Force in eV/Å at which relaxations are compared; one of each minimum goes on to the tolerance."""
+
+LARGEST_SPREAD = 0.5
+"""A minimum whose energy the committee disagrees on by more, in eV, is no finding: the potential
+guesses there."""
 
 
 @dataclass
@@ -52,7 +63,7 @@ def search(
     """Search the ground-state structures of defect states on the hse06 head.
 
     All states are relaxed together. The minima of each charge state are then starts of its
-    neighbours. The pristine supercell, distorted in the same way, is the control.
+    neighbours, and, shaken, of itself. The pristine supercell, distorted in the same way, is the control.
 
     Parameters
     ----------
@@ -83,11 +94,13 @@ def search(
     minima = [
         Start(group[0].state, group[0].start.name, group[0].relaxation.structure)
         for group in _minima(runs)
+        if group[0].state != BULK
     ]
     runs += relaxer.run(
         [start for state in states for start in neighbour_starts(state, states, minima)]
+        + shaken_starts(minima, seed)
     )
-    candidates = _candidates(potential, relaxer.finish(runs))
+    candidates = [relaxer.candidate(group) for group in relaxer.finish(runs)]
     document = SearchDocument(
         fingerprint=fingerprint,
         candidates=[candidate for candidate in candidates if candidate.state != BULK],
@@ -117,6 +130,7 @@ class _Relaxer:
     ) -> None:
         self.potential = potential
         self.settings = settings
+        self.undistorted = undistorted
         predictions = potential.predict(list(undistorted.values()), FIDELITY)
         self.references = {
             state: prediction.energy
@@ -140,9 +154,13 @@ class _Relaxer:
         )
         for group, end in zip(groups, ends, strict=True):
             coarse = group[0].relaxation
-            group[0].relaxation = replace(
-                end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps
-            )
+            end = replace(end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps)
+            if self.spread(group[0].state, end.structure) > LARGEST_SPREAD:
+                end = replace(end, verdict="out_of_domain")
+            group[0].relaxation = end
+            if end.verdict != "minimum":  # nor are the others, which were on their way there
+                for run in group[1:]:
+                    run.relaxation = replace(run.relaxation, verdict=end.verdict)
         members = {id(group[0]): group for group in groups}
         final = _minima([group[0] for group in groups])
         merged = [[run for lowest in group for run in members[id(lowest)]] for group in final]
@@ -155,6 +173,31 @@ class _Relaxer:
                 run.relaxation = replace(run.relaxation, energy=energy)
             ranks[group[0].state] += 1
         return merged
+
+    def spread(self, state: str, structure: Structure) -> float:
+        """Return the committee's standard deviation of an energy difference in eV.
+
+        Relative to the undistorted structure of the state: what the members have in common there
+        does not decide which minimum is the lowest.
+        """
+        here, there = (
+            self.potential.evaluate([item], FIDELITY)[0][:, 0]
+            for item in (structure, self.undistorted[state])
+        )
+        return float(np.std(here - there, ddof=1)) if len(here) > 1 else 0.0
+
+    def candidate(self, group: Sequence[_Run]) -> Candidate:
+        """Return the candidate of the runs that ended in one minimum."""
+        lowest = group[0].relaxation
+        return Candidate(
+            state=group[0].state,
+            structure=lowest.structure,
+            energy=lowest.energy,
+            spread=self.spread(group[0].state, lowest.structure),
+            max_force=lowest.max_force,
+            starts=[run.start.name for run in group],
+            rank=group[0].minimum or 0,
+        )
 
     def _relax(
         self,
@@ -182,23 +225,6 @@ def _minima(runs: Sequence[_Run]) -> list[list[_Run]]:
         )
         minima += [[ended[index] for index in group] for group in groups]
     return minima
-
-
-def _candidates(potential: Potential, minima: Sequence[Sequence[_Run]]) -> list[Candidate]:
-    lowest = [group[0].relaxation for group in minima]
-    predictions = potential.predict([relaxation.structure for relaxation in lowest], FIDELITY)
-    return [
-        Candidate(
-            state=group[0].state,
-            structure=relaxation.structure,
-            energy=prediction.energy,
-            spread=prediction.spread,
-            max_force=relaxation.max_force,
-            starts=[run.start.name for run in group],
-            rank=group[0].minimum or 0,
-        )
-        for group, relaxation, prediction in zip(minima, lowest, predictions, strict=True)
-    ]
 
 
 def _record(run: _Run) -> RelaxationRecord:
@@ -230,13 +256,14 @@ def _uncertain(
     """Return per state the frames on the way that the committee disagreed on most."""
     configurations = []
     for state in states:
-        doubtful = sorted(
-            (run for run in runs if run.state == state.name and run.relaxation.doubtful),
+        frames = sorted(
+            (run for run in runs if run.state == state.name),
             key=lambda run: -run.relaxation.doubt,
         )
-        for run in doubtful[:number]:
+        for run in frames[:number]:
             structure = run.relaxation.doubtful
-            assert structure is not None
+            if structure is None:
+                continue
             origin = Origin(
                 state=state.name,
                 family=f"{state.defect}/search/{round}/{run.start.name}",

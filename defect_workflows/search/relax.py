@@ -71,9 +71,10 @@ class Relaxation:
     verdict
         How it ended.
     doubt
-        Largest standard deviation of an atom's force that the committee showed on the way, eV/Å.
+        Largest standard deviation of an atom's force up to `LARGEST_DOUBT` that the committee
+        showed on the way, in eV/Å.
     doubtful
-        The structure where it did; None when nothing was looked at.
+        The structure where it did; None when none was looked at.
     """
 
     structure: Structure
@@ -224,7 +225,8 @@ class _Watch:
             doubt = float(prediction.force_spread.max())
             doubts = self.doubts.setdefault(number, [])
             doubts.append(doubt)
-            if doubt >= max(doubts):
+            # Beyond the largest doubt the frame is as likely nonsense as worth a label.
+            if self.doubtful.get(number, (0.0,))[0] < doubt <= LARGEST_DOUBT:
                 self.doubtful[number] = (doubt, structure)
             if closest_contact(structure) < SHORTEST_CONTACT:
                 self.verdicts[number] = "runaway"

@@ -8,33 +8,30 @@ from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate
 
 CAUTION = 2.0
-"""Standard deviations by which a minimum may be lower than the committee's mean says."""
+"""Standard deviations by which the committee's mean may be wrong."""
 
 
 def shortlist(candidates: Sequence[Candidate], settings: SearchSettings) -> list[Candidate]:
-    """Return the candidates to verify: per state at most `settings.shortlist`, best first.
+    """Return the candidates to verify: per state at most `settings.shortlist`, surest first.
 
-    A candidate counts with the lowest energy it may have (mean minus `CAUTION` times the
-    committee's spread), so that a minimum the committee is unsure of is verified rather than
-    dismissed. The lowest on the committee's mean is always among them; the others lie within
-    `settings.energy_window` of it.
+    The first is the one that is lowest even if the committee is too optimistic (mean plus
+    `CAUTION` times its spread): a hole of the potential cannot displace it. The others follow by
+    how low they may be (mean minus `CAUTION` times spread), up to `settings.energy_window` above
+    the first: what the committee is unsure of is verified rather than dismissed.
     """
     chosen: list[Candidate] = []
     for state in dict.fromkeys(candidate.state for candidate in candidates):
         of_state = [candidate for candidate in candidates if candidate.state == state]
-        lowest = min(of_state, key=lambda candidate: candidate.energy)
-        others = sorted(
-            (
-                candidate
-                for candidate in of_state
-                if candidate is not lowest
-                and _bound(candidate) - lowest.energy <= settings.energy_window
-            ),
-            key=_bound,
-        )
-        chosen += sorted([lowest, *others[: settings.shortlist - 1]], key=_bound)
+        surest = min(of_state, key=lambda c: c.energy + CAUTION * c.spread)
+        others = [
+            candidate
+            for candidate in of_state
+            if candidate is not surest
+            and _lower_bound(candidate) - surest.energy <= settings.energy_window
+        ]
+        chosen += [surest, *sorted(others, key=_lower_bound)[: settings.shortlist - 1]]
     return chosen
 
 
-def _bound(candidate: Candidate) -> float:
+def _lower_bound(candidate: Candidate) -> float:
     return candidate.energy - CAUTION * candidate.spread

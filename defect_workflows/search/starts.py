@@ -13,10 +13,14 @@ from defect_workflows.distortions import (
     Distorter,
     closest_contact,
     in_charge_state,
+    rattled,
     seed_of,
 )
 from defect_workflows.documents.defects import BULK, DefectState
 from defect_workflows.search.relax import SHORTEST_CONTACT
+
+SHAKE = 0.1
+"""Standard deviation in Å of the rattle that minima are tested with."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,23 @@ def neighbour_starts(
         )
         for minimum in minima
         if (charge := siblings.get(minimum.state)) in neighbours
+    ]
+
+
+def shaken_starts(minima: Sequence[Start], seed: int) -> list[Start]:
+    """Return the minima rattled a little: one that is a saddle point, held by symmetry, is left.
+
+    Named e.g. 'Dimer_shaken'.
+    """
+    return [
+        Start(
+            state=minimum.state,
+            name=f"{minimum.name}_shaken",
+            structure=rattled(
+                minimum.structure, SHAKE, seed_of(seed, minimum.state, minimum.name, "shaken")
+            ),
+        )
+        for minimum in minima
     ]
 
 

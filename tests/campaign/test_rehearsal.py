@@ -9,11 +9,11 @@ import time
 
 import numpy as np
 import pytest
+from campaigns import command, write_campaign
 from doped.thermodynamics import DefectThermodynamics
 from monty.json import MontyDecoder
 from monty.serialization import loadfn
 
-from campaigns import command, write_campaign
 from defect_workflows.documents.labels import Label
 from defect_workflows.running.state import job_records, status
 
@@ -129,7 +129,7 @@ def test_another_campaign_in_the_same_folder_is_refused(rehearsal_run, tmp_path,
 
 
 def test_a_killed_campaign_resumes(rehearsal_run, tmp_path, repository):
-    """kill -9 while single points run: they are in the store, the campaign ends as it would have."""
+    """kill -9 while single points run: they are in the store, and the campaign goes on."""
     text = rehearsal_run.campaign.read_text().replace("max_rounds: 2", "max_rounds: 1")
     campaign = write_campaign(tmp_path, repository, text)
     workdir = tmp_path / "work"

@@ -61,7 +61,7 @@ def test_both_fidelities_of_a_charged_cell(rehearsal, vacancy, store, tmp_path):
     assert (len(labels.labels), labels.refused) == (2, [])
     changed = high.level_of_theory.model_copy(update={"encut": 500.0})
     other = high.model_copy(update={"level_of_theory": changed, "fingerprint": "other"})
-    with pytest.raises(LevelOfTheoryError, match="encut: 400.0 != 500.0"):
+    with pytest.raises(LevelOfTheoryError, match=r"encut: 400\.0 != 500\.0"):
         collect([other], SETTINGS, LabelSet(labels=[low, high], refused=[]))
 
 

@@ -68,7 +68,21 @@ def test_candidates_are_sorted_distinct_and_charged(found, states):
         assert energies == sorted(energies)
         assert {charge_of(c.structure) for c in candidates} == {charge}
         assert all(c.max_force < SETTINGS.max_force for c in candidates)
-        assert all(c.spread == pytest.approx(0.01 * (1 + abs(charge))) for c in candidates)
+
+
+def test_the_spread_is_that_of_the_difference_to_the_undistorted_structure(found, states):
+    lowest = of_state(found.candidates, "v_Cd_0")[0]
+    far = np.linalg.norm(lowest.structure.cart_coords - states[0].structure.cart_coords)
+    assert lowest.spread == pytest.approx(0.01 * far * np.sqrt(2))
+
+
+def test_minima_that_the_committee_guesses_are_out_of_domain(states, bulk):
+    unsure = ToyPotential.of(states[0].structure, bulk, disagreement=1.0)
+    guessed = search(unsure, states, bulk, SETTINGS, seed=1, fingerprint="key")
+    assert {c.state for c in guessed.candidates} == {"v_Cd_-1", "v_Cd_-2"}
+    fates = {r.verdict for r in of_state(guessed.relaxations, "v_Cd_0")}
+    assert fates == {"out_of_domain"}
+    assert {r.cluster for r in of_state(guessed.relaxations, "v_Cd_0")} == {None}
 
 
 def test_starts_and_clusters_agree(found):
@@ -88,7 +102,7 @@ def test_the_control_gains_nothing_from_a_good_potential(found, bulk):
 
 def test_the_control_tells_when_the_host_itself_is_unstable(states, bulk):
     # In charge 0 the toy's first atom leaves its place, in the pristine supercell too.
-    potential = ToyPotential.of(states[0].structure, bulk, stable_bulk=False)
+    potential = ToyPotential.of(states[0].structure, bulk, stable_bulk=False, tilt=0.0)
     unstable = search(potential, states[:1], bulk, SETTINGS, seed=1, fingerprint="key")
     assert unstable.control_gain > BARRIER / 2
 

@@ -46,7 +46,7 @@ def test_relaxations_end_in_their_own_minimum_with_their_own_charge(vacancy):
 
 def test_batches_do_not_change_results(vacancy, monkeypatch):
     potential = ToyPotential.of(vacancy)
-    starts = [shaken(vacancy, 0.1, seed) for seed in range(5)]
+    starts = [in_charge(shaken(vacancy, 0.05, seed), -1) for seed in range(5)]
     together = run(potential, starts)
     monkeypatch.setitem(module.BATCH_ATOMS, "cpu", 2 * len(vacancy))
     in_batches = run(potential, starts)
@@ -105,8 +105,15 @@ def test_a_committee_that_keeps_disagreeing_stops_a_relaxation(vacancy):
     (result,) = run(ToyPotential.of(vacancy, doubt=2.0), [start], max_force=1e-12)
     assert result.verdict == "out_of_domain"
     assert result.steps == module.PATIENCE * module.LOOK_EVERY
-    assert result.doubt == 2.0
+    assert result.doubtful is None
+
+
+def test_the_most_doubtful_frame_is_kept(vacancy):
+    (result,) = run(ToyPotential.of(vacancy, doubt=0.5), [shaken(vacancy, 0.05, 1)], max_force=1e-4)
+    assert result.steps >= module.LOOK_EVERY
+    assert result.doubt == 0.5
     assert result.doubtful is not None
+    assert charge_of(result.doubtful) == 0
 
 
 def test_steps_run_out(vacancy):

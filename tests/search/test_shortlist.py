@@ -48,19 +48,21 @@ def test_every_state_has_its_own_list():
     ]
 
 
-def test_an_unsure_minimum_comes_before_a_sure_one():
+def test_a_hole_does_not_displace_what_is_sure():
+    hole = candidates(-3.0, -0.4, -0.1, spreads=[2.0, 0.1, 0.05])
+    assert ranks(shortlist(hole, SearchSettings(shortlist=1))) == [1]
+    assert ranks(shortlist(hole, SearchSettings(shortlist=2))) == [1, 0]
+
+
+def test_an_unsure_minimum_is_verified_before_a_sure_one_above_the_lowest():
     unsure = candidates(0, 0.10, 0.15, spreads=[0, 0, 0.1])
-    assert ranks(shortlist(unsure, SearchSettings(shortlist=2))) == [2, 0]
+    assert ranks(shortlist(unsure, SearchSettings(shortlist=2))) == [0, 2]
 
 
 def test_an_unsure_minimum_may_come_from_outside_the_window():
-    unsure = candidates(0, 0.4, spreads=[0, 0.1])
-    assert ranks(shortlist(unsure, SearchSettings(shortlist=2, energy_window=0.3))) == [1, 0]
-
-
-def test_the_lowest_is_always_there():
-    unsure = candidates(0, 0.1, 0.1, spreads=[0, 0.2, 0.2])
-    assert 0 in ranks(shortlist(unsure, SearchSettings(shortlist=2)))
+    settings = SearchSettings(shortlist=2, energy_window=0.3)
+    assert ranks(shortlist(candidates(0, 0.4), settings)) == [0]
+    assert ranks(shortlist(candidates(0, 0.4, spreads=[0, 0.1]), settings)) == [0, 1]
 
 
 def test_nothing_found_nothing_listed():

@@ -7,7 +7,14 @@ from states import cdte
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.charge import charge_of
 from defect_workflows.distortions import closest_contact
-from defect_workflows.search.starts import Start, control_starts, neighbour_starts, starts
+from defect_workflows.search.starts import (
+    SHAKE,
+    Start,
+    control_starts,
+    neighbour_starts,
+    shaken_starts,
+    starts,
+)
 
 SETTINGS = SearchSettings(distortions=[-0.6, -0.3, 0.3])
 
@@ -79,3 +86,16 @@ def test_minima_go_to_the_neighbouring_charge_states_only(states):
     to_antisite = neighbour_starts(states["Te_Cd_0"], everything, minima)
     assert [start.name for start in to_antisite] == ["Dimer_from_+2"]
     assert charge_of(minima[0].structure) == 0
+
+
+def test_minima_are_shaken_in_their_own_charge_state(states):
+    minima = [Start(name, "Dimer", states[name].structure) for name in ("v_Cd_0", "v_Cd_-1")]
+    found = shaken_starts(minima, seed=1)
+    assert [(start.state, start.name) for start in found] == [
+        ("v_Cd_0", "Dimer_shaken"),
+        ("v_Cd_-1", "Dimer_shaken"),
+    ]
+    assert [charge_of(start.structure) for start in found] == [0, -1]
+    for start, minimum in zip(found, minima, strict=True):
+        way = start.structure.cart_coords - minimum.structure.cart_coords
+        assert np.sqrt(np.mean(way**2)) == pytest.approx(SHAKE, rel=0.4)

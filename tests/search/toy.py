@@ -30,12 +30,17 @@ def springs(atoms: int) -> torch.Tensor:
 
 class ToyModel(ModelInterface):
     def __init__(
-        self, places: dict[int, np.ndarray], hole: bool = False, single: int | None = None
+        self,
+        places: dict[int, np.ndarray],
+        hole: bool = False,
+        single: int | None = None,
+        tilt: float = TILT,
     ) -> None:
         super().__init__()
         self.places = {n: torch.as_tensor(p, dtype=torch.float64) for n, p in places.items()}
         self.hole = hole
         self.single = single
+        self.tilt = tilt
         self._device = torch.device("cpu")
         self._dtype = torch.float64
         self._compute_forces = True
@@ -59,7 +64,7 @@ class ToyModel(ModelInterface):
                 energy = (spring / 2 * way**2).sum() - len(positions)
                 if charge == 0 and len(positions) != self.single:
                     x = way[0, 0]
-                    well = BARRIER * ((x / WELL) ** 2 - 1) ** 2 - TILT * x / WELL
+                    well = BARRIER * ((x / WELL) ** 2 - 1) ** 2 - self.tilt * x / WELL
                     energy = energy - spring[0, 0] / 2 * x**2 + well
                 if self.hole:
                     energy = energy - 1e3 * torch.exp(way[:, 0]).sum()
@@ -75,6 +80,8 @@ class ToyPotential:
     doubt: float = 0.01
     hole: bool = False
     stable_bulk: bool = True
+    tilt: float = TILT
+    disagreement: float = 0.01
 
     @classmethod
     def of(cls, *structures: Structure, **options: object) -> ToyPotential:
@@ -87,7 +94,7 @@ class ToyPotential:
 
     def torchsim_model(self, fidelity: str, committee: bool = True) -> ToyModel:
         assert fidelity == "hse06"
-        return ToyModel(self.places, self.hole, self._single)
+        return ToyModel(self.places, self.hole, self._single, self.tilt)
 
     def state(self, structures: list[Structure], fidelity: str) -> ts.SimState:
         return ts.io.atoms_to_state(
@@ -96,6 +103,17 @@ class ToyPotential:
             torch.float64,
             system_extras_map={"charge": "charge"},
         )
+
+    def evaluate(self, structures: list[Structure], fidelity: str) -> tuple[np.ndarray, np.ndarray]:
+        """Two members that differ by the distance of the atoms from their places."""
+        model = self.torchsim_model(fidelity)
+        output = model(self.state(structures, fidelity))
+        far = [
+            np.linalg.norm(s.cart_coords - self.places[len(s)]) * self.disagreement
+            for s in structures
+        ]
+        energies = np.array(output["energy"].tolist()) + np.outer([1, -1], far)
+        return energies, np.stack([output["forces"].numpy()] * 2)
 
     def predict(self, structures: list[Structure], fidelity: str) -> list[Prediction]:
         if not structures:
