@@ -27,7 +27,7 @@ from defect_workflows.reuse import fingerprint
 
 logger = logging.getLogger(__name__)
 
-SHORTEST_CONTACT = 0.5
+SHORTEST_CONTACT = 0.7
 """Geometries with atoms closer than this share of their covalent radii are not labelled."""
 
 SHORTEST_PATH = 0.25

@@ -17,6 +17,9 @@ from defect_workflows.documents.base import (
 BULK = "bulk"
 """Name of the pristine supercell where a defect state would stand."""
 
+PRISTINE = f"{BULK}/pristine"
+"""Family of the undistorted pristine supercell."""
+
 
 class HostDocument(Document):
     """The host crystal: its supercell and what levels are referred to."""

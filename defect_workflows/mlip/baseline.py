@@ -17,7 +17,7 @@ from defect_workflows.mlip.dataset import elements_of, heads_of, sampled
 if TYPE_CHECKING:
     from defect_workflows.documents.labels import Label
 
-NEAR_MINIMUM = 0.1
+NEAR_MINIMUM = 0.5
 """Force in eV/Å below which labels count equally in a fit, above it by the inverse square."""
 
 RANK_TOLERANCE = 1e-7

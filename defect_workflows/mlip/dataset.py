@@ -18,7 +18,7 @@ from mace.data import AtomicData, KeySpecification, config_from_atoms
 from mace.tools import AtomicNumberTable
 
 from defect_workflows.charge import TRAINING_KEY, charge_of, charge_of_atoms, to_atoms
-from defect_workflows.documents.defects import BULK
+from defect_workflows.documents.defects import BULK, PRISTINE
 from defect_workflows.errors import PotentialError
 from defect_workflows.fidelity import FIDELITIES, Fidelity
 from defect_workflows.reuse import fingerprint
@@ -34,6 +34,10 @@ KEYS = KeySpecification(
     arrays_keys={"forces": "REF_forces"},
 )
 """Where MACE finds energy, forces and the charge: named, so that nothing is filled in with 0."""
+
+
+HARSH = 4.0
+"""RMS force, as a multiple of the median of a defect's labels, above which a geometry is harsh."""
 
 
 @contextmanager
@@ -97,6 +101,22 @@ def unique(labels: Iterable[Label]) -> list[Label]:
     return [kept[key] for key in sorted(kept)]
 
 
+def ids(labels: Iterable[Label]) -> set[str]:
+    """Return the configurations of labels."""
+    return {label.configuration.id for label in labels}
+
+
+def harsh(labels: Sequence[Label]) -> set[str]:
+    """Return the configurations whose forces are several times those of their peers.
+
+    Atoms nearly on top of each other: worth a cheap label, which keeps the potential repulsive
+    there, not an expensive one, and no place to measure a potential at.
+    """
+    forces = {id(label): float(np.sqrt(np.mean(np.square(label.forces)))) for label in labels}
+    limit = HARSH * float(np.median(list(forces.values()))) if forces else 0.0
+    return ids(label for label in labels if forces[id(label)] > limit)
+
+
 def check_labels(labels: Sequence[Label]) -> None:
     """Refuse labels that must not be trained on together.
 
@@ -131,12 +151,13 @@ def check_labels(labels: Sequence[Label]) -> None:
 def split_labels(labels: Sequence[Label], test_share: float, seed: int) -> Splits:
     """Split labels by geometry family, so that paired geometries stay on one side.
 
-    Whole families are taken within each defect (and the bulk) in an order that follows from the
-    seed: for the test first those with the expensive labels too, without which nothing could be
-    said of that head, at most a third of them; for the validation set, which only watches
-    the training, those without, as far as there are any. What a search on the potential found
-    is always trained on: a family keeps its side for the whole campaign, so that no model is tested
-    on what its predecessor was trained on.
+    Held out is what relaxations pass: geometries that are `harsh` stay in the training, and so
+    does the pristine supercell, to which every level is referred. Whole families are taken within
+    each defect (and the bulk) in an order that follows from the seed: for the test first those
+    with the expensive labels too, without which nothing could be said of that head, at most a
+    third of them; for the validation set, which only watches the training, those without, as far
+    as there are any. What a search on the potential found is always trained on: a family keeps its
+    side for the whole campaign, so that no model is tested on what its predecessor was trained on.
 
     Parameters
     ----------
@@ -156,10 +177,14 @@ def split_labels(labels: Sequence[Label], test_share: float, seed: int) -> Split
     side: dict[tuple[str, str], list[Label]] = {}
     splits = Splits()
     for defect, members in families.items():
-        if len(members) < 3:
-            continue
         left = Counter(map(_kind, (label for own in members.values() for label in own)))
-        drawn = sorted(members, key=lambda family: fingerprint(seed, family))
+        extreme = harsh([label for own in members.values() for label in own])
+        drawn = sorted(
+            (f for f, own in members.items() if f != PRISTINE and not extreme & ids(own)),
+            key=lambda family: fingerprint(seed, family),
+        )
+        if len(drawn) < 3:
+            continue
         heads = {family: len({label.fidelity for label in members[family]}) for family in drawn}
         several = [family for family in drawn if heads[family] > 1]
         test = max(1, round(test_share * len(drawn)))

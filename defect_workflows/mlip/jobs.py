@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from defect_workflows import reuse
 from defect_workflows.campaign import PotentialSettings
 from defect_workflows.documents.defects import ConfigurationSet
-from defect_workflows.documents.labels import LabelSet
+from defect_workflows.documents.labels import Label, LabelSet
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
 
 
@@ -19,17 +20,26 @@ def select_configurations(labels: LabelSet, share: float) -> ConfigurationSet:
     Parameters
     ----------
     labels
-        All labels so far; what has an HSE06 label already is not chosen again.
+        All labels so far. What has an HSE06 label already is not chosen again, and what PBE says is
+        `harsh` not at all.
     share
         Share of the configurations, 0 < share <= 1.
     """
+    from defect_workflows.mlip.dataset import defect_of, harsh, ids
     from defect_workflows.mlip.select import select
 
-    done = {label.configuration.id for label in labels.labels if label.fidelity == "hse06"}
-    candidates = [
-        label.configuration
+    done = ids(label for label in labels.labels if label.fidelity == "hse06")
+    open_labels = [
+        label
         for label in labels.labels
         if label.fidelity == "pbe" and label.configuration.id not in done
+    ]
+    by_defect: dict[str, list[Label]] = defaultdict(list)
+    for label in open_labels:
+        by_defect[defect_of(label.configuration)].append(label)
+    extreme = set().union(*map(harsh, by_defect.values()))
+    candidates = [
+        label.configuration for label in open_labels if label.configuration.id not in extreme
     ]
     return ConfigurationSet(configurations=select(candidates, share))
 

@@ -86,6 +86,7 @@ class Preset:
 
 PRESETS = {
     "small": Preset(
+        soft_force=2.0,
         cutoff=6.0,
         channels=16,
         max_l=1,
@@ -239,6 +240,7 @@ def build_model(
         avg_num_neighbors=modules.compute_avg_num_neighbors(loader),
         atomic_numbers=[atomic_numbers[element] for element in reference.elements],
         correlation=preset.correlation,
+        pair_repulsion=True,  # ZBL: no holes where atoms come closer than in any label
         heads=list(reference.heads),
         atomic_inter_scale=rms_forces,
         atomic_inter_shift=no_shift,

@@ -41,8 +41,9 @@ LARGEST_DISPLACEMENT = 4.0
 LARGEST_FALL = 0.1
 """An energy further below the reference, in eV per atom, is a hole of the potential."""
 
+FIRST_LOOK = 3
 LOOK_EVERY = 10
-"""Steps between two looks at contacts and at the committee's disagreement."""
+"""Step of the first look at contacts and at the committee's disagreement, steps between others."""
 
 SHORTEST_CONTACT = 0.5
 """Atoms closer than this share of their covalent radii: the relaxation has run away."""
@@ -213,7 +214,7 @@ class _Watch:
             for number, steps, position in zip(
                 numbers, state.n_iter.tolist(), positions, strict=True
             )
-            if steps % LOOK_EVERY == 0 and number not in self.verdicts
+            if (steps % LOOK_EVERY == 0 or steps == FIRST_LOOK) and number not in self.verdicts
         }
         self._look(due)
         return torch.tensor([number in self.verdicts for number in numbers], device=state.device)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.errors import PotentialError
-from defect_workflows.mlip.baseline import fit_reference
+from defect_workflows.mlip.baseline import NEAR_MINIMUM, fit_reference
 
 from .solid import ATOM_ENERGIES, make_labels
 
@@ -50,7 +50,7 @@ def test_what_is_left_over_averages_to_zero_near_the_minimum() -> None:
     for charge in (0, -1, -2):
         own = [label for label in LABELS if label.fidelity == "pbe" and label.charge == charge]
         left = [label.energy - reference.energy(label) for label in own]
-        weights = [1 / (0.01 + np.mean(np.square(label.forces))) for label in own]
+        weights = [1 / (NEAR_MINIMUM**2 + np.mean(np.square(label.forces))) for label in own]
         assert np.average(left, weights=weights) == pytest.approx(0, abs=1e-8 if charge else 0.05)
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from defect_workflows.charge import to_atoms
+from defect_workflows.documents.defects import PRISTINE
 from defect_workflows.documents.labels import Label
 from defect_workflows.errors import MissingChargeError, PotentialError
 from defect_workflows.mlip.dataset import (
@@ -81,6 +82,15 @@ def test_no_state_loses_its_last_label_at_a_fidelity() -> None:
     rare = make_labels(geometries=6, bulk=3, expensive=1)
     trained = count(split_labels(rare, 0.3, 1).train)
     assert set(trained) == set(count(rare))
+
+
+def test_the_pristine_supercell_is_trained_on() -> None:
+    labels = make_labels(geometries=3, bulk=4)
+    origin = labels[-1].configuration.origin.model_copy(update={"family": PRISTINE})
+    configuration = labels[-1].configuration.model_copy(update={"origin": origin})
+    pristine = labels[-1].model_copy(update={"configuration": configuration})
+    for seed in range(6):
+        assert pristine in split_labels([*labels[:-1], pristine], 0.4, seed).train
 
 
 def test_labels_are_counted(labels: list[Label]) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import LabelSet
 from defect_workflows.errors import PotentialError
+from defect_workflows.mlip.dataset import split_labels
 from defect_workflows.mlip.jobs import select_configurations
 from defect_workflows.mlip.select import farthest_points, select
 
@@ -72,6 +73,24 @@ def test_what_has_an_expensive_label_is_not_chosen_again() -> None:
     chosen = select_configurations.original(labels, 0.3)
     assert chosen.configurations
     assert not done & {c.id for c in chosen.configurations}
+
+
+def test_a_harsh_geometry_gets_no_expensive_label_and_is_no_test() -> None:
+    cheap = make_labels(6, 4, 0)
+    family = "v_O/Rattled/3"
+    labels = [
+        label.model_copy(update={"forces": [(9.0, 9.0, -9.0)] * len(label.forces)})
+        if label.configuration.origin.family == family
+        else label
+        for label in cheap
+    ]
+    for data, chosen_before in ((cheap, True), (labels, False)):
+        chosen = select_configurations.original(LabelSet(labels=data, refused=[]), 1.0)
+        assert (family in {c.origin.family for c in chosen.configurations}) == chosen_before
+    for seed in range(6):
+        assert family in {
+            x.configuration.origin.family for x in split_labels(labels, 0.4, seed).train
+        }
 
 
 @settings(max_examples=30, deadline=None)
