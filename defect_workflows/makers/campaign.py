@@ -10,6 +10,7 @@ from jobflow import Flow, Maker, Response
 from defect_workflows.campaign import Campaign, dielectric_tensor
 from defect_workflows.defects.jobs import generate_defects, sample_configurations
 from defect_workflows.dft.jobs import collect_labels
+from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.documents.verification import VerificationDocument
 from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
@@ -100,7 +101,7 @@ class CampaignMaker(Maker):
             labels=high.output,
             defects=defects.output,
             bulk_label=host.output["hse06"],
-            done={"potentials": [], "searches": [], "rounds": []},
+            done={"potentials": [], "searches": [], "verified": [], "rounds": []},
         )
         jobs = [defects, host, reference, sampled, low, selected, high, rounds]
         return Flow(jobs, rounds.output, name=self.name)
@@ -114,8 +115,8 @@ class CampaignMaker(Maker):
             References to the `LabelSet`, the `DefectSet` and the HSE06 label of the pristine
             supercell.
         done
-            ``potentials`` and ``searches``: references to those of the rounds before; ``rounds``:
-            their records.
+            ``potentials``, ``searches`` and ``verified`` candidates: references to those of the
+            rounds before; ``rounds``: their records.
         """
         number = len(done["potentials"])
         previous = done["potentials"][-1] if number else None
@@ -144,6 +145,7 @@ class CampaignMaker(Maker):
                 bulk_label,
                 [*done["potentials"], potential.output],
                 [*done["searches"], found.output],
+                [*done["verified"], verification.output.verified],
             ),
             "verify",
         )
@@ -159,6 +161,7 @@ class CampaignMaker(Maker):
         bulk_label: StoredOutput,
         potentials: list[StoredOutput],
         searches: list[StoredOutput],
+        verified: list[StoredOutput],
     ) -> Response:
         """Go on to another round, or to the levels.
 
@@ -166,17 +169,19 @@ class CampaignMaker(Maker):
         ----------
         verification, defects, bulk_label
             The `VerificationDocument` of this round; the rest as in `round`.
-        potentials, searches
+        potentials, searches, verified
             Those of all rounds.
         """
         document: VerificationDocument = verification.value()
         records = document.rounds
         if records[-1].converged or len(records) >= self.campaign.convergence.max_rounds:
-            flow = self.finish(verification, document, defects, bulk_label, potentials, searches)
+            everything = [item for stored in verified for item in stored.value()]
+            flow = self.finish(verification, everything, defects, bulk_label, potentials, searches)
         else:
             done: dict[str, list] = {
                 "potentials": potentials,
                 "searches": searches,
+                "verified": verified,
                 "rounds": records,
             }
             flow = self.round(verification.part("labels"), defects, bulk_label, done)
@@ -185,17 +190,17 @@ class CampaignMaker(Maker):
     def finish(
         self,
         verification: StoredOutput,
-        document: VerificationDocument,
+        everything: list[VerifiedCandidate],
         defects: StoredOutput,
         bulk_label: StoredOutput,
         potentials: list[StoredOutput],
         searches: list[StoredOutput],
     ) -> Flow:
-        """Make the last part: winners refined, levels assembled, everything summarised."""
+        """Make the last part: winners of all rounds refined, levels assembled, all summarised."""
         convergence = self.campaign.convergence
         refined = [
             staged(self.refinement.make(potentials[-1], item), "refine")
-            for item in contenders(document.verified, convergence.refine_window)
+            for item in contenders(everything, convergence.refine_window)
         ]
         verified = [item.output for item in refined]
         levels = staged(

@@ -63,7 +63,8 @@ def search(
     """Search the ground-state structures of defect states on the hse06 head.
 
     All states are relaxed together. The minima of each charge state are then starts of its
-    neighbours, and, shaken, of itself. The pristine supercell, distorted in the same way, is the control.
+    neighbours and, shaken, of itself. The pristine supercell, distorted in the same way, is the
+    control.
 
     Parameters
     ----------
