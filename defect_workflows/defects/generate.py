@@ -19,6 +19,7 @@ from defect_workflows.charge import with_charge
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.documents.defects import (
     BULK,
+    PRISTINE,
     ChargedConfiguration,
     DefectSet,
     DefectState,
@@ -109,7 +110,7 @@ def generate(
     pristine = ChargedConfiguration(
         id=fingerprint(host.supercell),
         structure=host.supercell,
-        origin=Origin(state=BULK, family=f"{BULK}/pristine", kind="bulk"),
+        origin=Origin(state=BULK, family=PRISTINE, kind="bulk"),
     )
     return DefectSet(host=host, pristine=pristine, states=states)
 

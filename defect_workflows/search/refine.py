@@ -143,8 +143,7 @@ def next_structure(potential: Potential, labels: Sequence[Label]) -> Proposal:
         correct=lambda model: CorrectedModel(model, correction),
     )
     way = _way(origin, relaxed.structure)
-    displacement = float(np.abs(way).max())
-    way *= min(1.0, trust / displacement)
+    way *= trust / max(trust, np.abs(way).max())
     structure = with_positions(origin, origin.cart_coords + way)
     (after,) = potential.predict([structure], FIDELITY)
     return Proposal(

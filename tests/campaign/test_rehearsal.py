@@ -45,8 +45,8 @@ def test_levels_follow_the_contract(rehearsal_run):
     assert {state["charge"] for state in levels["states"]} == {0, 1, 2}
     assert all(state["verified"] for state in levels["states"])
     for state in levels["states"]:
-        expected = "none" if state["charge"] == 0 else "eFNV"
-        assert state["correction"]["scheme"] == expected
+        assert state["correction"]["scheme"] == "eFNV"
+        assert (state["correction"]["energy"] == 0) == (state["charge"] == 0)
     assert levels["transition_levels"]
     by_charge = {state["charge"]: state["formation_energy"] for state in levels["states"]}
     for level in levels["transition_levels"]:

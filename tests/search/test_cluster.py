@@ -75,6 +75,13 @@ def test_cluster_puts_symmetric_copies_together_lowest_first():
     assert minima == [[1, 3], [2, 0]]
 
 
+def test_different_structures_of_equal_energy_stay_apart():
+    assert cluster([structure(COORDS), structure(COORDS + np.eye(7, 3) * 0.08)], [0.0, 0.0]) == [
+        [0],
+        [1],
+    ]
+
+
 @pytest.mark.parametrize(("gap", "minima"), [(0.001, 1), (0.1, 2)])
 def test_equal_structures_of_different_energy_stay_apart(gap, minima):
     # Equal geometry, another electronic state or a discontinuous potential: not one minimum.

@@ -105,6 +105,15 @@ def test_after_a_step_uphill_the_next_is_from_the_lower_point_and_shorter(anion)
     assert truth.label(proposal.structure).energy < low.energy
 
 
+def test_after_a_short_step_downhill_the_next_is_at_most_twice_as_long(anion):
+    truth = Truth(anion, shift=0.0, stiffer=0.0)
+    truth.places[3, 1] += 0.2
+    closer = with_positions(anion, anion.cart_coords + 0.05 * (truth.places - anion.cart_coords))
+    labels = [truth.label(anion), truth.label(closer)]
+    proposal = next_structure(ToyPotential.of(anion), labels)
+    assert proposal.displacement == pytest.approx(0.02)
+
+
 def test_the_charge_is_kept(anion):
     _, (proposal,) = refine(Truth(anion, shift=0.05, stiffer=0.0), anion, 1)
     assert proposal.structure.properties["charge"] == -1

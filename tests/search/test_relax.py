@@ -104,7 +104,7 @@ def test_a_committee_that_keeps_disagreeing_stops_a_relaxation(vacancy):
     start = shaken(vacancy, 0.05, 1)
     (result,) = run(ToyPotential.of(vacancy, doubt=2.0), [start], max_force=1e-12)
     assert result.verdict == "out_of_domain"
-    assert result.steps == module.PATIENCE * module.LOOK_EVERY
+    assert result.steps == (module.PATIENCE - 1) * module.LOOK_EVERY
     assert result.doubtful is None
 
 
