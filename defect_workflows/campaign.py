@@ -24,6 +24,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return what monty makes the section of again.
+
+        Makers hold sections, and what FireWorks does to a maker turns bare pydantic into text.
+        """
+        kind = type(self)
+        plain = self.model_dump(mode="json")
+        return {"@module": kind.__module__, "@class": kind.__name__, **plain}
+
 
 class SupercellSettings(Section):
     """The supercell that holds the defects."""

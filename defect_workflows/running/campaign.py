@@ -18,7 +18,7 @@ from defect_workflows.running import fireworks
 from defect_workflows.running.local import JobEvent, RunResult, run_flow
 from defect_workflows.running.state import JobRecord, StageStatus, job_records, status
 from defect_workflows.running.stores import embedded_store, store_from_settings
-from defect_workflows.running.workdir import RECORD, claim
+from defect_workflows.running.workdir import RECORD, claim, refuse_other
 from defect_workflows.settings import read_settings
 
 _SUMMARY = "summarise"
@@ -52,6 +52,7 @@ def run_campaign(
         If a job failed; names stage, job and reason.
     """
     flow = CampaignMaker.from_campaign(campaign).make()
+    refuse_other(workdir, campaign, rehearse)
     with _environment(workdir, campaign, rehearse):
         check_machine(campaign)
         claim(workdir, campaign, rehearse)

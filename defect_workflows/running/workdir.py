@@ -16,20 +16,21 @@ RECORD = "campaign.json"
 _MAY_CHANGE = {"convergence", "levels"}
 
 
-def claim(workdir: Path, campaign: Campaign, rehearsal: bool) -> None:
-    """Take a work folder for a campaign, or take it up again.
+def refuse_other(workdir: Path, campaign: Campaign, rehearsal: bool) -> None:
+    """Look, without writing, whether a work folder may be taken for a campaign.
 
     Raises
     ------
     InputError
         If the folder holds another campaign; names what differs.
     StoreNotWritableError
-        If the folder cannot be written.
+        If it is no folder.
     """
+    if workdir.exists() and not workdir.is_dir():
+        raise StoreNotWritableError(f"{workdir}: found a file, expected a folder")
     record = workdir / RECORD
-    mine = _identity(campaign, rehearsal)
     if record.is_file():
-        theirs = json.loads(record.read_text())
+        mine, theirs = _identity(campaign, rehearsal), json.loads(record.read_text())
         different = [key for key in mine if mine[key] != theirs.get(key)]
         if different:
             key = different[0]
@@ -37,11 +38,24 @@ def claim(workdir: Path, campaign: Campaign, rehearsal: bool) -> None:
                 f"{workdir}: holds another campaign ({key}: found {_short(theirs.get(key))}, "
                 f"expected {_short(mine[key])}), give another folder"
             )
+
+
+def claim(workdir: Path, campaign: Campaign, rehearsal: bool) -> None:
+    """Take a work folder for a campaign, or take it up again.
+
+    Raises
+    ------
+    InputError, StoreNotWritableError
+        As `refuse_other`, or if the folder cannot be written.
+    """
+    refuse_other(workdir, campaign, rehearsal)
+    record = workdir / RECORD
+    if record.is_file():
         return
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         partial = record.with_suffix(".partial")
-        partial.write_text(json.dumps(mine, indent=1))
+        partial.write_text(json.dumps(_identity(campaign, rehearsal), indent=1))
         os.replace(partial, record)
     except OSError as error:
         raise StoreNotWritableError(

@@ -101,8 +101,10 @@ def test_labels_are_counted(labels: list[Label]) -> None:
 
 
 def test_a_label_without_charge_is_refused(labels: list[Label]) -> None:
-    label = labels[0].model_copy(deep=True)
-    label.configuration.structure.properties.pop("charge")
+    structure = labels[0].configuration.structure.copy()
+    structure.properties = {}
+    bare = labels[0].configuration.model_copy(update={"structure": structure})
+    label = labels[0].model_copy(update={"configuration": bare})
     with pytest.raises(MissingChargeError):
         check_labels([label])
 

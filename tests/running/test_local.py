@@ -238,7 +238,11 @@ def test_run_again_reuses(tmp_path: Path, log: str) -> None:
 
 def start_script(workdir: Path, log: str, n: int, seconds: float) -> subprocess.Popen:
     arguments = [str(workdir), log, str(n), str(seconds)]
-    return subprocess.Popen([sys.executable, str(SCRIPT), *arguments])
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), *arguments],
+        # a test run in the background of a shell hands down that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
 
 
 def wait_for(condition, timeout: float = 30) -> None:
