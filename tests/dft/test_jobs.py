@@ -120,3 +120,32 @@ def test_makers_that_share_no_level_of_theory_are_refused():
         )
     with pytest.raises(ValueError, match="fidelities"):
         MultiFidelityMaker(pbe=SinglePointMaker(fidelity="hse06"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "expected"),
+    [
+        ("scf@1", None),
+        ("scf", "custodian gave up"),
+        ("crash", "custodian gave up"),
+        ("truncate", "custodian gave up"),
+        ("hang", "custodian gave up"),
+        ("nan", "not finite"),
+    ],
+)
+def test_faults_are_mended_or_refused(rehearsal, vacancy, store, tmp_path, fault, expected):
+    """A fault costs at most its own label, and says why."""
+    rehearsal.setenv("MOCK_VASP_FAULT", fault)
+    rehearsal.setenv("MOCK_VASP_FAULT_COUNTER", str(tmp_path / "calls"))
+    rehearsal.setenv("DEFECT_WORKFLOWS_VASP_TIMEOUT", "2")
+    (found,) = run(
+        SinglePointMaker(settings=SETTINGS).make(configuration(vacancy, 1)), store, tmp_path
+    )
+    if expected is None:
+        assert isinstance(found, Label)
+        assert "ALGO=All" in found.corrections
+    else:
+        assert isinstance(found, RefusedLabel)
+        assert expected in found.reason
+        generous = SETTINGS.model_copy(update={"max_refused_share": 1.0})
+        assert collect([found], generous).refused == [found]
