@@ -66,8 +66,8 @@ def make_plan(campaign: Campaign) -> Plan:
         ),
         PlannedStep(
             stage="refine",
-            what="last step to the minima",
-            hse06=campaign.convergence.max_refinements * states,
+            what="last step to the minima, if every candidate needed it",
+            hse06=campaign.convergence.max_refinements * shortlisted * rounds,
         ),
     ]
     return Plan(
