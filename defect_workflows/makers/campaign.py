@@ -202,7 +202,11 @@ class CampaignMaker(Maker):
             staged(self.refinement.make(potentials[-1], item), "refine")
             for item in contenders(everything, convergence.refine_window)
         ]
-        verified = [item.output for item in refined]
+        exchanged = self.refinement.exchange(
+            potentials[-1], [item.output for item in refined], defects.part("states")
+        )
+        exchanged.name = "exchange between charge states"
+        verified = staged(exchanged, "refine").output
         levels = staged(
             assemble_levels(
                 defects.part("host"),
@@ -228,4 +232,4 @@ class CampaignMaker(Maker):
             ),
             "levels",
         )
-        return Flow([*refined, levels, summary], summary.output, name="levels")
+        return Flow([*refined, exchanged, levels, summary], summary.output, name="levels")

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from jobflow import Flow, Maker, Response
+from jobflow import Flow, Job, Maker, Response
 
 from defect_workflows.campaign import ConvergenceSettings, DftSettings, SearchSettings
 from defect_workflows.dft.jobs import SinglePointMaker, collect_labels
-from defect_workflows.documents.defects import ChargedConfiguration, Origin
+from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
 from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
 from defect_workflows.reuse import fingerprint
-from defect_workflows.search.jobs import extend, refine_structure, verify_candidates
+from defect_workflows.search.jobs import (
+    extend,
+    gather,
+    refine_structure,
+    verify_candidates,
+    verify_start,
+)
 from defect_workflows.search.shortlist import shortlist
+from defect_workflows.search.verify import winners
 from defect_workflows.stored import StoredOutput, growing_job
+
+if TYPE_CHECKING:
+    from defect_workflows.search.starts import Start
 
 
 @dataclass
@@ -109,8 +120,8 @@ class RefinementMaker(Maker):
 
     @growing_job
     def make(
-        self, potential: StoredOutput, verified: VerifiedCandidate | StoredOutput
-    ) -> Response | VerifiedCandidate:
+        self, potential: StoredOutput, verified: VerifiedCandidate | StoredOutput | None
+    ) -> Response | VerifiedCandidate | None:
         """Return the candidate if its forces are small enough, else replace by the next point.
 
         Parameters
@@ -118,11 +129,10 @@ class RefinementMaker(Maker):
         potential
             The `PotentialDocument`.
         verified
-            The candidate with its HSE06 labels so far.
+            The candidate with its HSE06 labels so far; None if there is nothing to refine.
         """
-        if isinstance(verified, StoredOutput):
-            return self._next(potential, verified.value())
-        return self._next(potential, verified)
+        found = verified.value() if isinstance(verified, StoredOutput) else verified
+        return None if found is None else self._next(potential, found)
 
     def _next(
         self, potential: StoredOutput, verified: VerifiedCandidate
@@ -140,6 +150,56 @@ class RefinementMaker(Maker):
         again = self.make(potential, extended.output)
         flow = Flow([step, point, extended, again], again.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
+
+    @growing_job
+    def exchange(
+        self, potential: StoredOutput, refined: list[StoredOutput], states: StoredOutput
+    ) -> Response:
+        """Offer the refined winner of each charge state to its neighbours, and refine it there.
+
+        A structure that one charge state found may be the ground state of the next one too, where
+        the potential alone did not lead: ShakeNBreak's advice, at the hybrid functional.
+
+        Parameters
+        ----------
+        potential
+            The `PotentialDocument`.
+        refined
+            Every refined candidate.
+        states
+            The defect states asked for.
+        """
+        from defect_workflows.search.cluster import SAME_DISTANCE, difference
+        from defect_workflows.search.starts import Start, neighbour_starts
+
+        asked: list[DefectState] = states.value()
+        best = winners(item.value() for item in refined)
+        found = {name: item.label.configuration.structure for name, item in best.items()}
+        minima = [Start(name, "Winner", structure) for name, structure in found.items()]
+        jobs: list[Job] = []
+        ends = []
+        for state in asked:
+            for start in neighbour_starts(state, asked, minima):
+                mine = found.get(state.name)
+                if mine is not None and difference(mine, start.structure) < SAME_DISTANCE:
+                    continue
+                point = self.hse06.make(_exchanged(state, start))
+                verified = verify_start(potential, start.name, point.output)
+                end = self.make(potential, verified.output)
+                jobs += [point, verified, end]
+                ends.append(end.output)
+        together = gather([*refined, *ends])
+        flow = Flow([*jobs, together], together.output, name=f"{self.name} exchange")
+        return Response(replace=staged(flow, "refine"))
+
+
+def _exchanged(state: DefectState, start: Start) -> ChargedConfiguration:
+    """Return the configuration of a neighbour's winner in a charge state."""
+    return ChargedConfiguration(
+        id=fingerprint(start.structure),
+        structure=start.structure,
+        origin=Origin(state=state.name, family=f"{state.defect}/{start.name}", kind="search"),
+    )
 
 
 def configuration_of(candidate: Candidate, round_number: int) -> ChargedConfiguration:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+import numpy as np
 from pymatgen.core import Structure
 
 from defect_workflows import reuse
@@ -148,3 +149,45 @@ def verify_candidates(
 def extend(verified: VerifiedCandidate, point: Label | RefusedLabel) -> VerifiedCandidate:
     """Add the next HSE06 single point of a refinement; a refused one ends it."""
     return extended(verified, point)
+
+
+@reuse.job
+def verify_start(
+    potential: PotentialDocument, start: str, point: Label | RefusedLabel, device: Device = "auto"
+) -> VerifiedCandidate | None:
+    """Make a start that has an HSE06 single point a verified candidate; None if it was refused.
+
+    Parameters
+    ----------
+    potential
+        The committee.
+    start
+        Name of the start.
+    point
+        Its HSE06 single point.
+    device
+        Where to run.
+    """
+    from defect_workflows.mlip.predict import Potential
+
+    if isinstance(point, RefusedLabel):
+        return None
+    model = Potential.from_document(potential, device)
+    structure = point.configuration.structure
+    (prediction,) = model.predict([structure], "hse06")
+    candidate = Candidate(
+        state=point.configuration.origin.state,
+        structure=structure,
+        energy=prediction.energy,
+        spread=prediction.spread,
+        max_force=float(np.linalg.norm(prediction.forces, axis=1).max()),
+        starts=[start],
+        rank=0,
+    )
+    return verify(model, [(candidate, point)])[0]
+
+
+@reuse.job
+def gather(verified: Sequence[VerifiedCandidate | None]) -> list[VerifiedCandidate]:
+    """Put verified candidates together, without those whose single point was refused."""
+    return [item for item in verified if item is not None]
