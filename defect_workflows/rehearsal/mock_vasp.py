@@ -69,7 +69,7 @@ class Run:
             energy_tolerance=parameters["EDIFF"],
             max_cycles=parameters["NELM"],
             # so little mixing that the density stays far from self-consistent
-            mixing=1e-4 if fault == "scf" else None,
+            mixing=1e-7 if fault == "scf" else None,
             on_cycle=self._on_cycle,
         )
         tblite = f"{parameters.method} of tblite {version('tblite')}"

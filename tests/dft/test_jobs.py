@@ -27,7 +27,9 @@ def configuration(structure, charge, state="v_O_+2"):
 def vacancy(mgo):
     structure = mgo.copy()
     structure.remove_sites([next(i for i, s in enumerate(mgo) if s.specie.symbol == "O")])
-    structure.perturb(0.05)
+    rng = np.random.default_rng(1)
+    for site in range(len(structure)):
+        structure.translate_sites([site], rng.normal(0, 0.03, 3), frac_coords=False)
     return structure
 
 
