@@ -66,10 +66,9 @@ class RelaxationMaker(Maker):
         final = with_charge(
             Structure.from_sites([vasprun.final_structure[i] for i in back]), charge
         )
-        configuration = ChargedConfiguration(
-            id=reuse.fingerprint(final),
-            structure=final,
-            origin=Origin(state=state, family=f"direct/{start}", kind="search"),
+        configuration = ChargedConfiguration.of(
+            final,
+            Origin(state=state, family=f"direct/{start}", kind="search"),
         )
         label = Label(
             fingerprint=reuse.fingerprint(key, "label"),

@@ -27,7 +27,6 @@ from defect_workflows.documents.defects import (
     Origin,
 )
 from defect_workflows.errors import InputError
-from defect_workflows.reuse import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +106,9 @@ def generate(
         dielectric=dielectric,
     )
     logger.info("%s: %d atoms, %d defect states", host.name, len(host.supercell), len(states))
-    pristine = ChargedConfiguration(
-        id=fingerprint(host.supercell),
-        structure=host.supercell,
-        origin=Origin(state=BULK, family=PRISTINE, kind="bulk"),
+    pristine = ChargedConfiguration.of(
+        host.supercell,
+        Origin(state=BULK, family=PRISTINE, kind="bulk"),
     )
     return DefectSet(host=host, pristine=pristine, states=states)
 

@@ -23,7 +23,6 @@ from defect_workflows.distortions import (
     seed_of,
 )
 from defect_workflows.documents.defects import BULK, ChargedConfiguration, DefectState, Origin
-from defect_workflows.reuse import fingerprint
 
 logger = logging.getLogger(__name__)
 
@@ -155,4 +154,4 @@ def _on_the_way(start: Structure, end: Structure, share: float) -> Structure:
 
 
 def _configuration(structure: Structure, origin: Origin) -> ChargedConfiguration:
-    return ChargedConfiguration(id=fingerprint(structure), structure=structure, origin=origin)
+    return ChargedConfiguration.of(structure, origin)

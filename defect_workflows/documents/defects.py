@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator
+from pymatgen.core import Structure
 
 from defect_workflows.charge import as_charge, charge_of
 from defect_workflows.documents.base import (
@@ -13,6 +14,7 @@ from defect_workflows.documents.base import (
     Matrix3D,
     StructureField,
 )
+from defect_workflows.reuse import fingerprint
 
 BULK = "bulk"
 """Name of the pristine supercell where a defect state would stand."""
@@ -77,6 +79,11 @@ class ChargedConfiguration(Document):
     id: str = Field(description="Fingerprint of structure and charge.")
     structure: StructureField = Field(description="Structure, which carries the charge.")
     origin: Origin = Field(description="Where it comes from.")
+
+    @classmethod
+    def of(cls, structure: Structure, origin: Origin) -> Self:
+        """Make a configuration; its id follows from structure and charge."""
+        return cls(id=fingerprint(structure), structure=structure, origin=origin)
 
     @property
     def charge(self) -> int:

@@ -13,7 +13,6 @@ from defect_workflows.documents.defects import ChargedConfiguration, DefectState
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
 from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
-from defect_workflows.reuse import fingerprint
 from defect_workflows.search.jobs import (
     extend,
     gather,
@@ -195,20 +194,18 @@ class RefinementMaker(Maker):
 
 def _exchanged(state: DefectState, start: Start) -> ChargedConfiguration:
     """Return the configuration of a neighbour's winner in a charge state."""
-    return ChargedConfiguration(
-        id=fingerprint(start.structure),
-        structure=start.structure,
-        origin=Origin(state=state.name, family=f"{state.defect}/{start.name}", kind="search"),
+    return ChargedConfiguration.of(
+        start.structure,
+        Origin(state=state.name, family=f"{state.defect}/{start.name}", kind="search"),
     )
 
 
 def configuration_of(candidate: Candidate, round_number: int) -> ChargedConfiguration:
     """Return the configuration of a candidate, for its single points."""
     defect = candidate.state.rsplit("_", 1)[0]
-    return ChargedConfiguration(
-        id=fingerprint(candidate.structure),
-        structure=candidate.structure,
-        origin=Origin(
+    return ChargedConfiguration.of(
+        candidate.structure,
+        Origin(
             state=candidate.state,
             family=f"{defect}/search-{round_number}-{candidate.rank}-{candidate.charge:+d}",
             kind="search",

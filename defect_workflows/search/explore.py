@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pymatgen.core import Structure
 
-from defect_workflows import reuse
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.distortions import UNPERTURBED, in_charge_state
 from defect_workflows.documents.defects import BULK, ChargedConfiguration, DefectState, Origin
@@ -271,9 +270,5 @@ def _uncertain(
                 kind="search",
                 round=round,
             )
-            configurations.append(
-                ChargedConfiguration(
-                    id=reuse.fingerprint(structure), structure=structure, origin=origin
-                )
-            )
+            configurations.append(ChargedConfiguration.of(structure, origin))
     return configurations

@@ -91,12 +91,9 @@ def refine_structure(
 
     structure = next_structure(Potential.from_document(potential, device), labels).structure
     origin = labels[0].configuration.origin
-    return ChargedConfiguration(
-        id=reuse.fingerprint(structure),
-        structure=structure,
-        origin=Origin(
-            state=origin.state, family=origin.family, kind="search", round=potential.round
-        ),
+    return ChargedConfiguration.of(
+        structure,
+        Origin(state=origin.state, family=origin.family, kind="search", round=potential.round),
     )
 
 
