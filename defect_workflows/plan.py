@@ -69,6 +69,11 @@ def make_plan(campaign: Campaign) -> Plan:
             what="last step to the minima, if every candidate needed it",
             hse06=campaign.convergence.max_refinements * shortlisted * rounds,
         ),
+        PlannedStep(
+            stage="refine",
+            what="minima of both neighbouring charge states, likewise",
+            hse06=2 * states * (1 + campaign.convergence.max_refinements),
+        ),
     ]
     return Plan(
         host=found.host.name,
