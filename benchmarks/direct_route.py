@@ -20,11 +20,12 @@ from relaxation import FORCE, Relaxation, RelaxationMaker
 from rich.console import Console
 from rich.table import Table
 
-from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.campaign import Campaign
 from defect_workflows.defects.generate import generate
 from defect_workflows.dft.jobs import SinglePointMaker
 from defect_workflows.documents.defects import DefectSet
 from defect_workflows.documents.labels import Label
+from defect_workflows.documents.levels import LevelCalculation
 from defect_workflows.levels.states import StateCalculation
 from defect_workflows.levels.thermodynamics import defect_levels
 from defect_workflows.rehearsal.environment import rehearsal_environment
@@ -33,6 +34,7 @@ from defect_workflows.running.progress import StageProgress
 from defect_workflows.running.stores import embedded_store
 from defect_workflows.search.cluster import cluster
 from defect_workflows.search.starts import Start, neighbour_starts, starts
+from defect_workflows.userfile import dielectric_tensor
 
 
 class DirectRoute:
@@ -132,8 +134,11 @@ def main() -> None:
     }
     levels = defect_levels(
         found.host,
-        bulk_label,
-        [StateCalculation(state, label=best[state.name].label) for state in found.states],
+        LevelCalculation.from_label(bulk_label),
+        [
+            StateCalculation(state, LevelCalculation.from_label(best[state.name].label))
+            for state in found.states
+        ],
         campaign.levels,
         max_force=FORCE,
     ).levels

@@ -2,36 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import types
-import typing
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pymatgen.core import Element, Structure
 
 from defect_workflows.charge import as_charge
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.errors import InputError, InvalidChargeError
+from defect_workflows.userfile import Section, check_dielectric, read_file
 
 PotcarFunctional = Literal["PBE", "PBE_52", "PBE_54", "PBE_64", "LDA", "LDA_52", "LDA_54"]
-
-
-class Section(BaseModel):
-    """A part of the campaign file: unknown keys are refused."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what monty makes the section of again.
-
-        Makers hold sections, and what FireWorks does to a maker turns bare pydantic into text.
-        """
-        kind = type(self)
-        plain = self.model_dump(mode="json")
-        return {"@module": kind.__module__, "@class": kind.__name__, **plain}
 
 
 class SupercellSettings(Section):
@@ -265,23 +247,8 @@ class LevelSettings(Section):
     @field_validator("dielectric")
     @classmethod
     def _positive(cls, value: Any) -> Any:
-        import numpy as np
-
-        tensor = np.array(dielectric_tensor(value))
-        if not np.allclose(tensor, tensor.T, atol=1e-3 * np.abs(tensor).max()):
-            raise ValueError("expected a symmetric tensor")
-        if np.linalg.eigvalsh(tensor).min() <= 0:
-            raise ValueError("expected a positive definite tensor")
+        check_dielectric(value)
         return value
-
-
-def dielectric_tensor(value: float | tuple[float, ...] | Matrix3D) -> Matrix3D:
-    """Return the 3x3 tensor of a number, three numbers or a tensor."""
-    import numpy as np
-
-    array = np.asarray(value, dtype=float)
-    tensor = array if array.ndim == 2 else np.eye(3) * array
-    return typing.cast(Matrix3D, tuple(tuple(float(x) for x in row) for row in tensor))
 
 
 class Campaign(Section):
@@ -312,21 +279,7 @@ class Campaign(Section):
             One line that names file, key, what was found and what is expected.
         """
         path = Path(path)
-        try:
-            raw = yaml.safe_load(path.read_text())
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not a text file"
-            raise InputError(
-                f"{path}: cannot be read ({reason}), expected a campaign file"
-            ) from None
-        except yaml.YAMLError as error:
-            raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-        if not isinstance(raw, dict):
-            raise InputError(f"{path}: found {type(raw).__name__}, expected a mapping with a host")
-        try:
-            campaign = cls.model_validate(raw)
-        except ValidationError as error:
-            raise InputError(f"{path}: {_first_problem(error, cls)}") from None
+        campaign = read_file(path, cls, "a campaign file")
         if not campaign.host.is_absolute():
             campaign.host = path.parent / campaign.host
         return campaign
@@ -355,34 +308,3 @@ class Campaign(Section):
                 "expected an ordered structure"
             )
         return structure
-
-
-def _section_of(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if typing.get_origin(annotation) in (list, typing.Union, types.UnionType):
-        for argument in typing.get_args(annotation):
-            if section := _section_of(argument):
-                return section
-    return None
-
-
-def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
-    """Return the first validation problem as one line with the nearest valid key."""
-    problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
-    location = problem["loc"]
-    key = ".".join(str(part) for part in location)
-    if problem["type"] == "extra_forbidden":
-        section: type[BaseModel] = model
-        for part in location[:-1]:
-            if isinstance(part, str) and part in section.model_fields:
-                section = _section_of(section.model_fields[part].annotation) or section
-        names = list(section.model_fields)
-        near = difflib.get_close_matches(str(location[-1]), names, n=1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(names)}"
-        return f"{key}: unknown key, {hint}"
-    if problem["type"] == "missing":
-        return f"{key}: missing, expected a value"
-    message = problem["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(problem["input"], dict) else f"found {problem['input']!r}, "
-    return f"{key}: {message}" if "found" in message else f"{key}: {found}{message}"

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -153,6 +154,79 @@ def submit(
         raise InputError(f"--manager: found {manager!r}, expected fireworks")
     numbers = submit_campaign(Campaign.from_file(campaign_file), worker=worker)
     console.print(f"{len(numbers)} jobs on the LaunchPad; more will follow as the graph grows.")
+
+
+@app.command()
+def levels(
+    calculations_file: Annotated[
+        Path, typer.Argument(help="The file of finished calculations.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    processes: Annotated[
+        int | None,
+        typer.Option("--processes", min=1, help="States side by side. Default: one per core."),
+    ] = None,
+) -> None:
+    """Make corrected levels of finished VASP calculations, without a campaign."""
+    from defect_workflows.calculations import Calculations
+    from defect_workflows.report.levels import StepProgress, print_summary
+
+    calculations = Calculations.from_file(calculations_file)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out: found a file at {out}, expected a folder")
+    from defect_workflows.makers.levels import FinishedLevels
+    from defect_workflows.report.results import write_levels
+
+    with StepProgress(console) as progress:
+        maker = FinishedLevels(calculations, processes=processes, progress=progress.update)
+        try:
+            result = maker.make()
+        except InputError as error:
+            raise InputError(f"{calculations_file}: {error}") from error
+    write_levels(out, result)
+    print_summary(console, result.levels)
+    console.print(f"Report: {out / 'report.html'}", soft_wrap=True)
+    if result.levels.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def ingest(
+    directories: Annotated[
+        list[Path],
+        typer.Argument(help="Folders with finished VASP calculations.", show_default=False),
+    ],
+    store_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--store-dir",
+            help="Work folder with the store. Default: the machine's store, else ./ingested.",
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the report to this file.")
+    ] = None,
+) -> None:
+    """Put every converged ionic step of finished VASP calculations into the store as a label."""
+    from defect_workflows.report.ingest import print_ingest, refusals
+    from defect_workflows.running import ingest as ingestion
+
+    ingestion.check_folders(directories)
+    store, where = ingestion.open_store(store_dir)
+    with console.status("reading") if console.is_terminal else nullcontext() as line:
+        found = ingestion.ingest(
+            directories,
+            store,
+            where=where,
+            on_run=lambda run: line.update(f"reading {run.directory}") if line else None,
+        )
+    if json_file is not None:
+        json_file.write_text(found.model_dump_json(indent=1))
+    if not found.runs:
+        raise InputError("; ".join(refusals(found.refused)))
+    print_ingest(console, found)
+    if found.unreadable or not found.found:
+        raise typer.Exit(1)
 
 
 @app.command()

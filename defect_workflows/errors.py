@@ -31,6 +31,10 @@ class CalculationError(DefectWorkflowsError):
     """A VASP calculation that cannot be used as a label."""
 
 
+class IdentificationError(DefectWorkflowsError):
+    """A calculation that does not hold the point defect that it should."""
+
+
 class CorrectionError(DefectWorkflowsError):
     """A finite-size correction that could not be computed (never a mere warning)."""
 

@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from defect_workflows.errors import UnknownFidelityError
 
-Fidelity = Literal["pbe", "hse06"]
+if TYPE_CHECKING:
+    from defect_workflows.documents.labels import LevelOfTheory
+
+Fidelity = Literal["lda", "pbe", "pbesol", "r2scan", "pbe0", "hse06"]
 """A level of theory. The same string names a label's field, a VASP input set and a MACE head."""
 
 FIDELITIES: tuple[Fidelity, ...] = get_args(Fidelity)
+"""Every fidelity, in ascending order."""
+
+CAMPAIGN_FIDELITIES: tuple[Fidelity, ...] = ("pbe", "hse06")
+"""Those that a campaign calculates itself; the others come in with finished calculations."""
+
+_SEMILOCAL: dict[str, Fidelity] = {"CA": "lda", "PE": "pbe", "PS": "pbesol", "R2SCAN": "r2scan"}
+
+STANDARD_EXCHANGE = 0.25
+"""Fraction of exact exchange of PBE0 and HSE06."""
+
+STANDARD_SCREENING = (0.2, 0.208)
+"""Screening of HSE06 in 1/Å: both values are in use under its name."""
 
 
 def head_index(fidelity: str, heads: Sequence[str]) -> int:
@@ -26,3 +41,34 @@ def head_index(fidelity: str, heads: Sequence[str]) -> int:
             f"fidelity: found {fidelity!r}, expected one of the heads {', '.join(heads)}"
         )
     return list(heads).index(fidelity)
+
+
+def fidelity_of(theory: LevelOfTheory) -> Fidelity:
+    """Return the fidelity that a level of theory belongs to.
+
+    A hybrid of PBE belongs to its family whatever its fraction of exact exchange: two fractions are
+    one head only if they are equal, which `dft.consistency` checks; `is_standard` tells whether it
+    is the published one.
+
+    Raises
+    ------
+    UnknownFidelityError
+        If the functional is none of those with a fidelity.
+    """
+    if theory.functional == "PE+HF":
+        return "hse06" if theory.screening > 0 else "pbe0"
+    fidelity = _SEMILOCAL.get(theory.functional)
+    if fidelity is None:
+        raise UnknownFidelityError(
+            f"functional: found {theory.functional}, expected that of a fidelity "
+            f"({', '.join(FIDELITIES)})"
+        )
+    return fidelity
+
+
+def is_standard(theory: LevelOfTheory) -> bool:
+    """Tell whether a hybrid has the parameters of its name; semi-local functionals have none."""
+    if not theory.functional.endswith("+HF"):
+        return True
+    screened = theory.screening == 0 or theory.screening in STANDARD_SCREENING
+    return theory.exact_exchange == STANDARD_EXCHANGE and screened

@@ -6,9 +6,10 @@ import math
 
 from pydantic import Field
 
-from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.campaign import Campaign
 from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
+from defect_workflows.userfile import dielectric_tensor
 
 
 class PlannedStep(Document):

@@ -6,9 +6,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.campaign import Campaign
 from defect_workflows.errors import InputError
 from defect_workflows.template import campaign_template
+from defect_workflows.userfile import dielectric_tensor
 
 
 def read(tmp_path: Path, text: str) -> Campaign:

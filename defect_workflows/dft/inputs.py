@@ -12,7 +12,7 @@ from pymatgen.io.vasp import Kpoints
 
 from defect_workflows.campaign import DftSettings
 from defect_workflows.charge import charge_of, with_charge
-from defect_workflows.fidelity import FIDELITIES, Fidelity, head_index
+from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity, head_index
 
 # Of a defect supercell: no symmetry, no smearing that outlives the gap, core potentials written.
 _COMMON_INCAR: dict[str, Any] = {
@@ -47,7 +47,7 @@ def incar_settings(
     potentials
         Also write the electrostatic LOCPOT (LVHAR), which the FNV correction reads.
     """
-    head_index(fidelity, FIDELITIES)
+    head_index(fidelity, CAMPAIGN_FIDELITIES)
     incar = _COMMON_INCAR | {
         "ENCUT": settings.encut,
         "EDIFF": settings.ediff,

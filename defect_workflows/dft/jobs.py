@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jobflow import Maker
+from jobflow import CURRENT_JOB, Maker
 
 from defect_workflows import reuse
 from defect_workflows.campaign import DftSettings
 from defect_workflows.charge import charge_of
 from defect_workflows.dft.collect import collect
+from defect_workflows.dft.ingest import ingested_labels
 from defect_workflows.dft.inputs import SinglePointSet, reordered, vasp_order
 from defect_workflows.dft.read import SinglePointResult, read_single_point
 from defect_workflows.dft.run import here, run_single_point
 from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.errors import CalculationError
-from defect_workflows.fidelity import Fidelity
+from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity
 from defect_workflows.settings import read_settings
 
 logger = logging.getLogger(__name__)
@@ -132,3 +133,15 @@ def collect_labels(
 ) -> LabelSet:
     """Put labels together: refused ones listed, one level of theory checked."""
     return collect(results, settings, previous)
+
+
+@reuse.job(data=["labels"], output_schema=LabelSet)
+def take_ingested(formulas: list[str]) -> LabelSet:
+    """Return the ingested labels of the job's own store that a campaign can learn from.
+
+    Parameters
+    ----------
+    formulas
+        Compositions of the campaign's cells, e.g. Mg109O107.
+    """
+    return ingested_labels(CURRENT_JOB.store, CAMPAIGN_FIDELITIES, formulas)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from defect_workflows.charge import charge_of
-from defect_workflows.documents.base import Document, EncodedObject, Matrix3D, StructureField, Vector3D
+from defect_workflows.documents.base import (
+    Document,
+    EncodedObject,
+    Matrix3D,
+    StructureField,
+    Vector3D,
+)
 from defect_workflows.documents.labels import LevelOfTheory, PlanarPotential
 
 
@@ -13,7 +19,9 @@ class Frame(Document):
     """One ionic step of a calculation."""
 
     step: int = Field(description="Number of the ionic step, from 1.")
-    structure: StructureField = Field(description="Structure of the step, which carries the charge.")
+    structure: StructureField = Field(
+        description="Structure of the step, which carries the charge."
+    )
     energy: float = Field(description="Raw energy in eV (sigma -> 0).")
     forces: list[Vector3D] | None = Field(description="Forces in eV/Å, one per atom, if printed.")
     stress: Matrix3D | None = Field(
@@ -65,7 +73,22 @@ class FinishedCalculation(Document):
         default=None,
         description="pydefect's BandEdgeOrbitalInfos, where the vasprun.xml has projections.",
     )
-    frames: list[Frame] = Field(description="Every ionic step that was completely written.")
+    frames: list[Frame] = Field(
+        description="Every ionic step that was completely written, with numbers that are some."
+    )
+    left_out: list[str] = Field(
+        default_factory=list, description="One line per ionic step that is no frame: why."
+    )
+    notes: list[str] = Field(
+        default_factory=list, description="What was noticed about the files, one line each."
+    )
+    ended: bool = Field(
+        default=True,
+        description="The run ended by itself; False only where partial runs were asked for.",
+    )
+    settings: dict[str, str] = Field(
+        default_factory=dict, description="Settings as the files echo them, as text."
+    )
     seconds: float = Field(description="Time that reading took in s.")
     rehearsal: bool = Field(description="True when the stand-in for VASP made it.")
 

@@ -19,7 +19,7 @@ from defect_workflows.documents.potential import (
 )
 from defect_workflows.documents.search import SearchDocument, VerifiedCandidate
 from defect_workflows.documents.verification import RoundRecord
-from defect_workflows.fidelity import FIDELITIES, Fidelity
+from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, FIDELITIES, Fidelity
 
 
 class PotentialSummary(Document):
@@ -111,6 +111,8 @@ def count_single_points(
     counts = []
     for fidelity in FIDELITIES:
         mine = [item for item in unique if item.fidelity == fidelity]
+        if not mine and fidelity not in CAMPAIGN_FIDELITIES:
+            continue
         refused = sum(isinstance(item, RefusedLabel) for item in mine)
         counts.append(
             SinglePointCount(

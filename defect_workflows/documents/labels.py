@@ -9,18 +9,54 @@ from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.fidelity import Fidelity
 
 
-class LevelOfTheory(Document):
-    """The settings that must be equal for bulk and defects, as the calculation echoed them."""
+class KpointMesh(Document):
+    """A regular mesh of k-points."""
 
-    functional: str = Field(description="GGA tag or PE, with HF when exact exchange is used.")
+    divisions: tuple[int, int, int] = Field(description="Divisions along the reciprocal vectors.")
+    shift: Vector3D = Field(
+        description="Shift from Gamma in units of the mesh's own step, 0 <= shift < 1."
+    )
+
+
+class HubbardTerm(Document):
+    """Hubbard correction on an element (DFT+U)."""
+
+    element: str = Field(description="Element symbol.")
+    angular_momentum: int = Field(description="LDAUL: 1 p, 2 d, 3 f.")
+    u: float = Field(description="LDAUU in eV.")
+    j: float = Field(description="LDAUJ in eV.")
+
+
+class LevelOfTheory(Document):
+    """The settings that must be equal for bulk and defects, as the calculation echoed them.
+
+    None stands for a setting that the calculation does not tell.
+    """
+
+    functional: str = Field(
+        description="Meta-GGA, GGA tag or the POTCARs' functional; +HF with exact exchange."
+    )
     exact_exchange: float = Field(description="AEXX, fraction of exact exchange; 0 for semi-local.")
     screening: float = Field(description="HFSCREEN in 1/Å; 0 for semi-local.")
     encut: float = Field(description="Plane-wave cutoff in eV.")
     precision: str = Field(description="PREC.")
     spin_polarized: bool = Field(description="ISPIN = 2.")
-    dispersion: int = Field(description="IVDW; 0 for none.")
+    dispersion: int = Field(
+        description="IVDW; 0 for none, -1 for a correction that the calculation does not name."
+    )
     kpoints: list[Vector3D] = Field(description="Irreducible k-points, fractional coordinates.")
     potcars: list[str] = Field(description="TITEL of each POTCAR, in the order of the elements.")
+    spin_orbit: bool | None = Field(default=None, description="LSORBIT.")
+    real_space_projection: bool | None = Field(default=None, description="LREAL.")
+    kpoint_reduction: tuple[int, int, int] | None = Field(
+        default=None, description="NKREDX, NKREDY, NKREDZ of the exact exchange; 1 for semi-local."
+    )
+    kpoint_mesh: KpointMesh | None = Field(
+        default=None, description="Mesh that the k-points were generated as."
+    )
+    hubbard: list[HubbardTerm] | None = Field(
+        default=None, description="Hubbard corrections that are not 0, in the order of elements."
+    )
 
 
 class PlanarPotential(Document):
@@ -29,7 +65,9 @@ class PlanarPotential(Document):
     averages: list[list[float]] = Field(
         description="Planar average along each of the three lattice vectors, in eV."
     )
-    content: str = Field(description="'hartree+ionic' (LVHAR) or 'total' (LVTOT).")
+    content: str = Field(
+        description="'hartree+ionic' (LVHAR), 'total' (LVTOT) or 'unknown' (neither was asked for)."
+    )
 
 
 class Label(Document):

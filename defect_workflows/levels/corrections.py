@@ -1,4 +1,4 @@
-"""Finite-size corrections of charged supercells, from what is in the labels (no files).
+"""Finite-size corrections of charged supercells, from what is in the documents (no files).
 
 doped does the science (eFNV: Kumagai & Oba, Phys. Rev. B 89, 195205; FNV: Freysoldt, Neugebauer &
 Van de Walle, Phys. Rev. Lett. 102, 016402). Here its input is taken from documents, and a
@@ -8,27 +8,24 @@ correction that fails is an error, where doped itself would only warn.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from monty.json import MontyDecoder
-from pymatgen.core import PeriodicSite
-from pymatgen.entries.computed_entries import ComputedStructureEntry
 
-from defect_workflows.campaign import dielectric_tensor
-from defect_workflows.charge import charge_of
 from defect_workflows.documents.base import Matrix3D, Vector3D
-from defect_workflows.documents.defects import DefectState
-from defect_workflows.documents.labels import Label
-from defect_workflows.documents.levels import Correction, Scheme
+from defect_workflows.documents.levels import (
+    Correction,
+    LevelCalculation,
+    PlanarAxis,
+    PlanarProfile,
+    Scheme,
+    SiteProfile,
+)
 from defect_workflows.errors import CorrectionError
+from defect_workflows.userfile import dielectric_tensor
 
 if TYPE_CHECKING:
     from doped.core import DefectEntry
-    from pymatgen.core import Structure
-
-CELL_TOLERANCE = 0.01
-"""Largest difference of the lattice vectors of bulk and defect in Å (doped's own tolerance)."""
 
 ENTRY_KEYS: dict[Scheme, str] = {
     "eFNV": "kumagai_charge_correction",
@@ -36,187 +33,177 @@ ENTRY_KEYS: dict[Scheme, str] = {
 }
 """doped's names of the corrections in `DefectEntry.corrections`."""
 
+SURFACE = 1e-4
+"""A site this close to the surface of the defect region is on it, Å (OUTCAR: five decimals)."""
+
+Profile = SiteProfile | PlanarProfile
+
 
 def correct(
-    state: DefectState,
-    label: Label,
-    bulk_label: Label,
-    dielectric: float | Vector3D | Matrix3D,
-    scheme: Scheme,
-) -> Correction:
-    """Return the finite-size correction of a charged state.
+    entry: DefectEntry,
+    calculation: LevelCalculation,
+    bulk: LevelCalculation,
+    dielectric: float | Vector3D | Matrix3D | None,
+    scheme: Scheme | Literal["auto"],
+) -> tuple[Correction, Profile | None]:
+    """Return the finite-size correction of a charged state, and what it was made of.
 
     Parameters
     ----------
-    state
-        The defect state; says which defect it is and where it sits in the bulk.
-    label
-        Its final single point (relaxed structure, charge, site potentials or planar averages).
-    bulk_label
+    entry
+        doped's entry of the calculated state, see `calculated_entry`.
+    calculation
+        The state's calculation: site potentials or planar averages.
+    bulk
         The same of the pristine supercell.
     dielectric
         High-frequency + ionic dielectric constant: a number, three numbers or a 3x3 tensor, in
         the Cartesian axes of the supercell.
     scheme
-        'eFNV' needs site potentials, 'FNV' planar averages of the LOCPOT; 'none' leaves a charged
-        state uncorrected, visibly.
+        'eFNV' needs site potentials, 'FNV' planar averages of the LOCPOT; 'auto' takes the first
+        for which both calculations have what it needs; 'none' leaves a charged state uncorrected,
+        visibly.
 
     Returns
     -------
     Correction
-        Energy and error in eV. The error is doped's: for eFNV the standard error of the mean of
-        the sampled site potentials times abs(q), for FNV their standard deviation times abs(q).
+        Energy and error in eV, doped's but for sites on the surface of eFNV's defect region, which
+        count half. The error is for eFNV the standard error of the mean of the sampled site
+        potentials times abs(q), for FNV their standard deviation times abs(q).
+    SiteProfile or PlanarProfile, None where nothing is corrected
+        For the plot.
 
     Raises
     ------
     CorrectionError
         If what the scheme needs is missing, bulk and defect do not fit together, or doped fails.
     """
-    if label.fidelity != bulk_label.fidelity:
-        raise CorrectionError(
-            f"{state.name}: found a calculation at {label.fidelity}, expected the bulk's "
-            f"{bulk_label.fidelity}"
-        )
-    entry = calculated_entry(state, label.configuration.structure, label.energy, bulk_label)
-    if state.charge == 0:
-        return Correction(scheme=scheme, energy=0.0, error=0.0)
+    if entry.charge_state == 0:
+        neutral = Correction(scheme="none" if scheme == "auto" else scheme, energy=0.0, error=0.0)
+        return neutral, None
     if scheme == "none":
-        return Correction(scheme="none", energy=0.0, error=None)
+        return Correction(scheme="none", energy=0.0, error=None), None
+    if dielectric is None:
+        raise CorrectionError(f"{entry.name}: found no dielectric tensor, expected one")
     tensor: np.ndarray = np.array(dielectric_tensor(dielectric))
-    method = {"eFNV": _kumagai, "FNV": _freysoldt}[scheme]
+    schemes = _possible_schemes(entry.name, calculation, bulk) if scheme == "auto" else [scheme]
+    problems = []
+    for one in schemes:
+        try:
+            return _correct_by(one, entry, calculation, bulk, tensor)
+        except CorrectionError as problem:
+            problems.append(problem)
+    raise problems[0]
+
+
+def _possible_schemes(
+    name: str, calculation: LevelCalculation, bulk: LevelCalculation
+) -> list[Scheme]:
+    """Return the schemes for which both calculations have what is needed, the better one first."""
+    both = (calculation, bulk)
+    schemes: list[Scheme] = []
+    if all(item.site_potentials for item in both):
+        schemes.append("eFNV")
+    if all(item.planar_potential for item in both):
+        schemes.append("FNV")
+    if not schemes:
+        raise CorrectionError(
+            f"{name}: found neither site potentials (OUTCAR) nor a LOCPOT in both this calculation "
+            "and the bulk's, expected one of the two for the correction"
+        )
+    return schemes
+
+
+def _correct_by(
+    scheme: Scheme,
+    entry: DefectEntry,
+    calculation: LevelCalculation,
+    bulk: LevelCalculation,
+    tensor: np.ndarray,
+) -> tuple[Correction, Profile]:
+    method: Any = {"eFNV": _kumagai, "FNV": _freysoldt}[scheme]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the packages below; the outcome is checked here
-            energy, error = method(entry, label, bulk_label, tensor)
+            energy, error, profile = method(entry, calculation, bulk, tensor)
     except CorrectionError:
         raise
     except Exception as problem:  # doped, pydefect and pymatgen raise whatever comes up
         reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
-        raise CorrectionError(f"{state.name}: {scheme} correction failed ({reason})") from problem
+        raise CorrectionError(f"{entry.name}: {scheme} correction failed ({reason})") from problem
     if not (np.isfinite(energy) and np.isfinite(error)):
         raise CorrectionError(
-            f"{state.name}: {scheme} correction is {energy} ± {error} eV, expected finite numbers "
+            f"{entry.name}: {scheme} correction is {energy} ± {error} eV, expected finite numbers "
             "(is the supercell large enough for a sampling region?)"
         )
-    return Correction(scheme=scheme, energy=float(energy), error=float(error))
-
-
-def calculated_entry(
-    state: DefectState, structure: Structure, energy: float, bulk_label: Label
-) -> DefectEntry:
-    """Return doped's DefectEntry of a calculated state: relaxed structure and raw energies.
-
-    Parameters
-    ----------
-    structure
-        Relaxed supercell, which carries its charge.
-    energy
-        Its raw energy in eV, on the scale of the bulk's.
-
-    Raises
-    ------
-    CorrectionError
-        If charge or cell are not what state and bulk say.
-    """
-    _check(state, structure, bulk_label)
-    structure = _uncharged(structure)
-    bulk = _uncharged(bulk_label.configuration.structure)
-    entry: DefectEntry = MontyDecoder().process_decoded(state.entry)
-    site = defect_site(state, structure, entry)
-    entry.name = state.name
-    entry.charge_state = state.charge
-    entry.sc_entry = ComputedStructureEntry(structure, energy)
-    entry.bulk_entry = ComputedStructureEntry(bulk, bulk_label.energy)
-    entry.sc_defect_frac_coords = tuple(site.frac_coords)
-    entry.defect_supercell = structure
-    entry.defect_supercell_site = site
-    entry.bulk_supercell = bulk
-    entry.corrections = {}
-    entry.corrections_metadata = {}
-    entry.calculation_metadata = {
-        "bulk_site": PeriodicSite(site.species, state.site, structure.lattice)
-    }
-    return entry
-
-
-def defect_site(state: DefectState, structure: Structure, entry: DefectEntry) -> PeriodicSite:
-    """Return where the defect sits in a relaxed supercell.
-
-    For a vacancy that is the empty site of the bulk; for the others the atom of the added element
-    that is nearest to the defect's unrelaxed site.
-
-    Raises
-    ------
-    CorrectionError
-        If the structure has no atom of the added element.
-    """
-    added = [element.symbol for element, n in entry.defect.element_changes.items() if n > 0]
-    if not added:
-        return PeriodicSite(entry.defect.site.species, state.site, structure.lattice)
-    atoms = [site for site in structure if site.specie.symbol in added]
-    if not atoms:
-        raise CorrectionError(f"{state.name}: found no {added[0]} atom in its calculation")
-    return min(atoms, key=lambda site: site.distance_and_image_from_frac_coords(state.site)[0])
-
-
-def _check(state: DefectState, structure: Structure, bulk_label: Label) -> None:
-    if (charge := charge_of(structure)) != state.charge:
-        raise CorrectionError(
-            f"{state.name}: found a calculation of charge {charge:+d}, expected {state.charge:+d}"
-        )
-    if bulk_label.charge != 0:
-        raise CorrectionError(f"bulk: found charge {bulk_label.charge:+d}, expected 0")
-    bulk_cell = bulk_label.configuration.structure.lattice.matrix
-    difference = np.abs(structure.lattice.matrix - bulk_cell).max()
-    if difference > CELL_TOLERANCE:
-        raise CorrectionError(
-            f"{state.name}: lattice vectors differ from the bulk's by {difference:.3f} Å, "
-            "expected the same cell"
-        )
-
-
-def _uncharged(structure: Structure) -> Structure:
-    """Return a copy as doped and pydefect expect it: bare elements; the entry has the charge."""
-    copy = structure.copy()
-    copy.properties = {}  # pymatgen's copies share the properties, so the dict must not be changed
-    copy.remove_oxidation_states()
-    copy.unset_charge()
-    return copy
+    return Correction(scheme=scheme, energy=float(energy), error=float(error)), profile
 
 
 def _kumagai(
-    entry: DefectEntry, label: Label, bulk_label: Label, tensor: np.ndarray
-) -> tuple[float, float]:
-    for role, item in ((entry.name, label), ("bulk", bulk_label)):
-        atoms, potentials = len(item.configuration.structure), item.site_potentials
+    entry: DefectEntry, calculation: LevelCalculation, bulk: LevelCalculation, tensor: np.ndarray
+) -> tuple[float, float, SiteProfile]:
+    for role, item in ((entry.name, calculation), ("bulk", bulk)):
+        atoms, potentials = len(item.structure), item.site_potentials
         if potentials is None or len(potentials) != atoms:
             found = "none" if potentials is None else str(len(potentials))
             raise CorrectionError(
                 f"{role}: site potentials: found {found}, expected {atoms} for eFNV"
             )
-    for role, item in (("defect", label), ("bulk", bulk_label)):
+    from doped.utils.parsing import get_wigner_seitz_radius
+
+    for role, item in (("defect", calculation), ("bulk", bulk)):
         # doped's sign is minus that of VASP's OUTCAR
         entry.calculation_metadata[f"{role}_site_potentials"] = -np.array(item.site_potentials)
-    outcome: Any = entry.get_kumagai_correction(tensor, return_correction_error=True, verbose=False)
-    result, error = outcome
-    return result.correction_energy, error
+    # sites of a symmetric cell lie on the surface of the region up to rounding, which must not
+    # decide: doped gets those as well, and each counts half
+    radius = float(get_wigner_seitz_radius(calculation.structure.lattice))
+    result: Any = entry.get_kumagai_correction(
+        tensor, defect_region_radius=radius - SURFACE, verbose=False
+    )
+    made = result.metadata["pydefect_ExtendedFnvCorrection"]
+    sampled = [site for site in made.sites if site.distance > radius - SURFACE]
+    weights = np.array([0.5 if site.distance < radius + SURFACE else 1.0 for site in sampled])
+    left = np.array([site.diff_pot for site in sampled], dtype=float)
+    alignment, error = _mean(left, weights)
+    profile = SiteProfile(
+        distances=[float(site.distance) for site in made.sites],
+        elements=[str(site.specie) for site in made.sites],
+        differences=[float(site.potential) for site in made.sites],
+        point_charge=[
+            None if site.pc_potential is None else float(site.pc_potential) for site in made.sites
+        ],
+        radius=radius,
+        alignment=alignment,
+    )
+    charge = entry.charge_state
+    return made.point_charge_correction - alignment * charge, error * abs(charge), profile
+
+
+def _mean(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Return weighted mean and its standard error; not a number where there are too few."""
+    total = weights.sum()
+    if total <= 1:
+        return float("nan"), float("nan")
+    mean = float(np.average(values, weights=weights))
+    variance = float(np.sum(weights * (values - mean) ** 2)) / (total - 1)
+    return mean, float(np.sqrt(variance / total))
 
 
 def _freysoldt(
-    entry: DefectEntry, label: Label, bulk_label: Label, tensor: np.ndarray
-) -> tuple[float, float]:
+    entry: DefectEntry, calculation: LevelCalculation, bulk: LevelCalculation, tensor: np.ndarray
+) -> tuple[float, float, PlanarProfile]:
     planes = []
-    for role, item in ((entry.name, label), ("bulk", bulk_label)):
+    for role, item in ((entry.name, calculation), ("bulk", bulk)):
         if item.planar_potential is None:
             raise CorrectionError(
                 f"{role}: LOCPOT: found no planar averages, expected three for FNV"
             )
         planes.append(item.planar_potential)
-    defect, bulk = planes
-    if defect.content != bulk.content:
+    defect_planes, bulk_planes = planes
+    if len({defect_planes.content, bulk_planes.content} - {"unknown"}) > 1:
         raise CorrectionError(
-            f"{entry.name}: LOCPOT holds {defect.content}, that of the bulk {bulk.content}, "
-            "expected the same (LVHAR) in both"
+            f"{entry.name}: LOCPOT holds {defect_planes.content}, that of the bulk "
+            f"{bulk_planes.content}, expected the same (LVHAR) in both"
         )
     grids = [tuple(len(axis) for axis in plane.averages) for plane in planes]
     if grids[0] != grids[1] or len(grids[0]) != 3:
@@ -225,10 +212,24 @@ def _freysoldt(
         )
     outcome: Any = entry.get_freysoldt_correction(
         float(3 / np.sum(1 / np.diag(tensor))),  # FNV is isotropic: doped takes the harmonic mean
-        defect_locpot={axis: np.array(line) for axis, line in enumerate(defect.averages)},
-        bulk_locpot={axis: np.array(line) for axis, line in enumerate(bulk.averages)},
+        defect_locpot={axis: np.array(line) for axis, line in enumerate(defect_planes.averages)},
+        bulk_locpot={axis: np.array(line) for axis, line in enumerate(bulk_planes.averages)},
         return_correction_error=True,
         verbose=False,
     )
     result, error = outcome
-    return result.correction_energy, error
+    drawn = [result.metadata["plot_data"][axis]["pot_plot_data"] for axis in range(3)]
+    profile = PlanarProfile(
+        axes=[
+            PlanarAxis(
+                positions=np.asarray(data["x"], dtype=float).tolist(),
+                difference=np.asarray(data["dft_diff"], dtype=float).tolist(),
+                long_range=np.asarray(data["Vr"], dtype=float).tolist(),
+                short_range=np.asarray(data["short_range"], dtype=float).tolist(),
+                alignment=float(data["shift"]),
+                sampling=(int(data["check"][0]), int(data["check"][1])),
+            )
+            for data in drawn
+        ]
+    )
+    return result.correction_energy, error, profile

@@ -6,7 +6,7 @@ from defect_workflows import reuse
 from defect_workflows.campaign import LevelSettings
 from defect_workflows.documents.defects import DefectState, HostDocument
 from defect_workflows.documents.labels import Label
-from defect_workflows.documents.levels import LevelsResult
+from defect_workflows.documents.levels import LevelCalculation, LevelsResult
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.levels.states import choose_winners
 from defect_workflows.levels.thermodynamics import defect_levels
@@ -29,7 +29,7 @@ def assemble_levels(
     """
     return defect_levels(
         host,
-        bulk_label,
+        LevelCalculation.from_label(bulk_label),
         choose_winners(states, verified, candidates or []),
         settings,
         bulk_energy_mlip=bulk_energy_mlip,

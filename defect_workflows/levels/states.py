@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from defect_workflows.documents.defects import DefectState
-from defect_workflows.documents.labels import Label
-from defect_workflows.documents.levels import Correction
+from defect_workflows.documents.levels import Correction, LevelCalculation
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
 
 FORCE_CONSTANT = 3.0
@@ -25,18 +24,18 @@ class StateCalculation:
     ----------
     state
         The defect state.
-    label
-        Its final single point; None where verification failed.
+    calculation
+        Its final calculation; None where verification failed.
     candidate
-        The candidate that the label belongs to; None for levels without a search.
+        The candidate that it belongs to; None for levels without a search.
     energy_error
-        Potential minus label at the candidate's structure in eV.
+        Potential minus calculation at the candidate's structure in eV.
     candidates
         All minima that the search found for the state.
     """
 
     state: DefectState
-    label: Label | None = None
+    calculation: LevelCalculation | None = None
     candidate: Candidate | None = None
     energy_error: float | None = None
     candidates: Sequence[Candidate] = ()
@@ -74,7 +73,7 @@ def choose_winners(
         calculations.append(
             StateCalculation(
                 state,
-                label=winner.label,
+                calculation=LevelCalculation.from_label(winner.label),
                 candidate=winner.candidate,
                 energy_error=winner.energy_error,
                 candidates=found or [item.candidate for item in mine],
@@ -89,8 +88,9 @@ def state_error(item: StateCalculation, correction: Correction) -> float:
     Remaining forces F could still gain about sum(F^2) / (2 k) by relaxation.
     """
     parts = [correction.error or 0.0]
-    if item.label is not None:
-        parts.append(float(np.sum(np.square(item.label.forces))) / (2 * FORCE_CONSTANT))
+    if item.calculation is not None:
+        forces = item.calculation.forces or 0.0
+        parts.append(float(np.sum(np.square(forces))) / (2 * FORCE_CONSTANT))
     elif item.lowest is not None:
         parts.append(item.lowest.spread)
     return float(np.linalg.norm(parts))

@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from monty.json import MontyEncoder
 
-from defect_workflows.campaign import LevelSettings, dielectric_tensor
+from defect_workflows.campaign import LevelSettings
+from defect_workflows.documents.base import Matrix3D
 from defect_workflows.documents.defects import HostDocument
-from defect_workflows.documents.labels import Label
 from defect_workflows.documents.levels import (
+    ChemicalPotentialLimit,
     Correction,
+    CorrectionProfile,
     DefectLevelsDocument,
+    LevelCalculation,
     LevelsResult,
+    StateAnalysis,
     StateEnergy,
-    TransitionLevel,
 )
-from defect_workflows.errors import CalculationError, InputError
-from defect_workflows.levels.checks import Notes, note_state, note_whole
-from defect_workflows.levels.corrections import ENTRY_KEYS, calculated_entry, correct
+from defect_workflows.errors import CalculationError, CorrectionError, InputError
+from defect_workflows.levels.analysis import analyse
+from defect_workflows.levels.checks import Notes, note_potentials, note_state, note_whole
+from defect_workflows.levels.corrections import ENTRY_KEYS
+from defect_workflows.levels.entries import calculated_entry
+from defect_workflows.levels.envelope import transition_levels
+from defect_workflows.levels.potentials import doped_potentials, given_potentials
 from defect_workflows.levels.states import StateCalculation, state_error
 
 if TYPE_CHECKING:
@@ -33,21 +39,21 @@ if TYPE_CHECKING:
 
 def defect_levels(
     host: HostDocument,
-    bulk_label: Label,
+    bulk: LevelCalculation,
     calculations: Sequence[StateCalculation],
     settings: LevelSettings,
     *,
     bulk_energy_mlip: float | None = None,
     max_force: float = 0.05,
 ) -> LevelsResult:
-    """Return corrected formation energies and transition levels.
+    """Return corrected formation energies and transition levels of a campaign.
 
     Parameters
     ----------
     host
         The host; its dielectric tensor enters the corrections.
-    bulk_label
-        Final single point of the pristine supercell: energy, band edges, potentials.
+    bulk
+        Final calculation of the pristine supercell: energy, band edges, potentials.
     calculations
         One per state, see `choose_winners`.
     settings
@@ -63,33 +69,42 @@ def defect_levels(
     CorrectionError
         If a charged state cannot be corrected (rule: a correction is asserted).
     """
-    corrections = {
-        item.state.name: correct(
-            item.state, item.label, bulk_label, host.dielectric, settings.correction
+    analyses = {}
+    for item in calculations:
+        if item.calculation is None:
+            continue
+        if item.calculation.functional != bulk.functional:
+            raise CorrectionError(
+                f"{item.state.name}: found a calculation at {item.calculation.functional}, "
+                f"expected the bulk's {bulk.functional}"
+            )
+        analyses[item.state.name] = analyse(
+            item.state, item.calculation, bulk, host.dielectric, settings.correction
         )
-        for item in calculations
-        if item.label is not None
-    }
     return assemble(
-        host,
-        bulk_label,
+        host.name,
+        bulk,
         calculations,
-        corrections,
-        settings.chemical_potentials,
+        analyses,
+        given_potentials(settings.chemical_potentials),
+        dielectric=host.dielectric,
         bulk_energy_mlip=bulk_energy_mlip,
         max_force=max_force,
     )
 
 
 def assemble(
-    host: HostDocument,
-    bulk_label: Label,
+    host: str,
+    bulk: LevelCalculation,
     calculations: Sequence[StateCalculation],
-    corrections: Mapping[str, Correction],
-    chemical_potentials: Mapping[str, float] | None,
+    analyses: Mapping[str, StateAnalysis],
+    limits: Sequence[ChemicalPotentialLimit] = (),
     *,
+    dielectric: Matrix3D | None = None,
+    band_edges: tuple[float, float] | None = None,
     bulk_energy_mlip: float | None = None,
     max_force: float = 0.05,
+    notes: Notes | None = None,
 ) -> LevelsResult:
     """Return formation energies and levels of states whose corrections are known.
 
@@ -98,10 +113,20 @@ def assemble(
 
     Parameters
     ----------
-    corrections
-        Correction per state name, of every state with a label.
-
-    Other parameters as in `defect_levels`.
+    host
+        Reduced formula of the host.
+    bulk, calculations, bulk_energy_mlip, max_force
+        As in `defect_levels`.
+    analyses
+        Correction and what else is known per state name, of every state with a calculation.
+    limits
+        Limits of the chemical potentials, one of them chosen; none: elemental references 0.
+    dielectric
+        Tensor that the corrections were made with.
+    band_edges
+        VBM and band gap in eV. Default: the bulk's.
+    notes
+        Warnings found before. Default: none.
 
     Raises
     ------
@@ -110,111 +135,95 @@ def assemble(
     InputError
         If chemical potentials are given, but not of every element that is exchanged.
     """
-    vbm, gap = _band_edges(bulk_label)
-    notes = Notes()
-    if rehearsal := _rehearsal(bulk_label, calculations):
+    vbm, gap = _band_edges(bulk) if band_edges is None else band_edges
+    notes = notes or Notes()
+    if rehearsal := _rehearsal(bulk, calculations):
         notes.add("rehearsal", "the stand-in for VASP made these numbers: not for any use")
-    note_whole(notes, host, corrections, chemical_potentials, gap)
+    note_whole(
+        notes, dielectric, {name: one.correction for name, one in analyses.items()}, limits, gap
+    )
+    note_potentials(notes, bulk, limits)
 
     entries: dict[str, DefectEntry] = {}
     records: list[StateEnergy] = []
     errors: dict[str, float] = {}
     for item in calculations:
-        entry, correction = _entry(item, bulk_label, corrections, bulk_energy_mlip, notes)
-        if entry is None:
+        found = _calculation(item, bulk, bulk_energy_mlip, notes)
+        if found is None:
             continue
-        _check_chemical_potentials(entry, chemical_potentials)
-        entry.corrections = (
-            {ENTRY_KEYS[correction.scheme]: correction.energy}
-            if (item.state.charge and correction.scheme != "none")
-            else {}
+        analysis = (
+            StateAnalysis(correction=Correction(scheme="none", energy=0.0))
+            if item.calculation is None
+            else analyses[item.state.name]
         )
-        entry.calculation_metadata |= {
-            "vbm": vbm,
-            "band_gap": gap,
-            "dielectric": np.array(host.dielectric).tolist(),
-        }
-        if item.label is not None or item.state.charge == 0:
+        entry = calculated_entry(item.state, found, bulk)
+        _check_chemical_potentials(entry, limits)
+        _complete(entry, analysis, vbm, gap, dielectric)
+        if item.calculation is not None or item.state.charge == 0:
             entries[item.state.name] = entry
-        errors[item.state.name] = state_error(item, correction)
-        note_state(notes, item, correction, max_force)
-        records.append(_record(item, entry, correction, vbm, chemical_potentials))
+        errors[item.state.name] = state_error(item, analysis.correction)
+        note_state(notes, item, analysis, max_force, gap)
+        records.append(_record(item, found, entry, analysis, bulk, vbm, limits))
     if not entries:
         raise CalculationError("levels: found no state with an energy, expected at least one")
 
-    thermodynamics = _thermodynamics(entries, chemical_potentials, vbm, gap)
     names = {(item.state.defect, item.state.charge): item.state.name for item in calculations}
     usable = [record for record in records if names[record.defect, record.charge] in entries]
-    levels = _levels(usable, names, errors, vbm, gap, notes)
+    levels, unstable = transition_levels(usable, names, errors, vbm, gap, notes)
     for record in records:
         record.warnings = notes.of_state.get(names[record.defect, record.charge], [])
     document = DefectLevelsDocument(
-        host=host.name,
+        host=host,
+        functional=bulk.functional,
         vbm=vbm,
         band_gap=gap,
-        dielectric=dielectric_tensor(host.dielectric),
-        chemical_potentials=dict(chemical_potentials) if chemical_potentials else None,
+        dielectric=dielectric,
+        chemical_potentials=next(
+            (limit.chemical_potentials for limit in limits if limit.chosen), None
+        ),
+        limits=list(limits),
         rehearsal=rehearsal,
         states=records,
         transition_levels=levels,
+        unstable_levels=unstable,
         warnings=notes.all,
     )
+    thermodynamics = _thermodynamics(entries, limits, vbm, gap)
     return LevelsResult(
         levels=document,
         thermodynamics=json.loads(json.dumps(thermodynamics, cls=MontyEncoder)),
+        profiles=[
+            CorrectionProfile(state=name, correction=one.correction, profile=one.profile)
+            for name, one in analyses.items()
+            if one.profile is not None
+        ],
     )
 
 
-def lower_envelope(energies: Mapping[int, float]) -> list[int]:
-    """Return the charges that are lowest at some Fermi level, the most positive one first.
-
-    The formation energy of charge q is a line of slope q over the Fermi level. doped's own
-    transition levels stop 1 eV beyond the band edges; this has no such limit.
-
-    Parameters
-    ----------
-    energies
-        Formation energy in eV at zero Fermi level, per charge.
-    """
-    charges = [max(energies)]
-    while lower := [q for q in energies if q < charges[-1]]:
-        last = charges[-1]
-        charges.append(min(lower, key=lambda q: ((energies[q] - energies[last]) / (last - q), q)))
-    return charges
-
-
-def _band_edges(bulk_label: Label) -> tuple[float, float]:
-    if bulk_label.vbm is None or bulk_label.cbm is None:
+def _band_edges(bulk: LevelCalculation) -> tuple[float, float]:
+    if bulk.vbm is None or bulk.cbm is None:
         raise CalculationError(
-            f"bulk: found VBM {bulk_label.vbm} and CBM {bulk_label.cbm}, expected the eigenvalues "
+            f"bulk: found VBM {bulk.vbm} and CBM {bulk.cbm}, expected the eigenvalues "
             "of both band edges"
         )
-    return bulk_label.vbm, bulk_label.cbm - bulk_label.vbm
+    return bulk.vbm, bulk.cbm - bulk.vbm
 
 
-def _rehearsal(bulk_label: Label, calculations: Sequence[StateCalculation]) -> bool:
-    labels = [bulk_label, *(item.label for item in calculations if item.label is not None)]
-    return any(label.rehearsal for label in labels)
+def _rehearsal(bulk: LevelCalculation, calculations: Sequence[StateCalculation]) -> bool:
+    found = [item.calculation for item in calculations if item.calculation is not None]
+    return any(calculation.rehearsal for calculation in (bulk, *found))
 
 
-def _entry(
-    item: StateCalculation,
-    bulk_label: Label,
-    corrections: Mapping[str, Correction],
-    bulk_energy_mlip: float | None,
-    notes: Notes,
-) -> tuple[DefectEntry | None, Correction]:
-    """Return doped's entry and the correction; no entry where the state has no energy at all."""
-    name = item.state.name
-    if item.label is not None:
-        structure = item.label.configuration.structure
-        entry = calculated_entry(item.state, structure, item.label.energy, bulk_label)
-        return entry, corrections[name]
-    uncorrected = Correction(scheme="none", energy=0.0, error=None)
-    lowest = item.lowest
+def _calculation(
+    item: StateCalculation, bulk: LevelCalculation, bulk_energy_mlip: float | None, notes: Notes
+) -> LevelCalculation | None:
+    """Return the state's calculation, or the potential's in its place; None without any energy."""
+    if item.calculation is not None:
+        return item.calculation
+    name, lowest = item.state.name, item.lowest
     if lowest is None or bulk_energy_mlip is None:
         notes.add("state_without_energy", f"{name}: no single point and no energy", name)
-        return None, uncorrected
+        return None
     notes.add(
         "unverified_state",
         f"{name}: no single point stands behind it, its energy is the potential's"
@@ -224,133 +233,113 @@ def _entry(
     if item.state.charge:
         notes.add("uncorrected_state", f"{name}: no finite-size correction", name)
     # relative to the bulk's energy on the potential, so that errors common to both cancel
-    energy = lowest.energy - bulk_energy_mlip + bulk_label.energy
-    return calculated_entry(item.state, lowest.structure, energy, bulk_label), uncorrected
+    energy = lowest.energy - bulk_energy_mlip + bulk.energy
+    return LevelCalculation(structure=lowest.structure, energy=energy, functional=bulk.functional)
+
+
+def _complete(
+    entry: DefectEntry,
+    analysis: StateAnalysis,
+    vbm: float,
+    gap: float,
+    dielectric: Matrix3D | None,
+) -> None:
+    """Give doped's entry what was found out about it, so that doped does not ask again."""
+    correction, degeneracy = analysis.correction, analysis.degeneracy
+    if entry.charge_state and correction.scheme != "none":
+        key = ENTRY_KEYS[correction.scheme]
+        entry.corrections = {key: correction.energy}
+        entry.corrections_metadata = {f"{key}_error": correction.error}
+    entry.calculation_metadata |= {
+        "vbm": vbm,
+        "band_gap": gap,
+        "dielectric": None if dielectric is None else np.array(dielectric).tolist(),
+    }
+    if degeneracy is not None:
+        entry.degeneracy_factors = {"spin degeneracy": degeneracy.spin}
+        if degeneracy.orientation is not None:
+            entry.degeneracy_factors["orientational degeneracy"] = degeneracy.orientation
+        entry.calculation_metadata |= {
+            "relaxed point symmetry": degeneracy.point_group,
+            "bulk site symmetry": degeneracy.site_point_group,
+        }
 
 
 def _check_chemical_potentials(
-    entry: DefectEntry, chemical_potentials: Mapping[str, float] | None
+    entry: DefectEntry, limits: Sequence[ChemicalPotentialLimit]
 ) -> None:
-    if chemical_potentials is None:
-        return
     exchanged = {element.symbol for element in entry.defect.element_changes}
-    if missing := sorted(exchanged - set(chemical_potentials)):
-        raise InputError(
-            f"levels.chemical_potentials: found none for {', '.join(missing)} "
-            f"({entry.name}), expected one per exchanged element"
-        )
+    for limit in limits:
+        if missing := sorted(exchanged - set(limit.chemical_potentials)):
+            raise InputError(
+                f"chemical_potentials: found none for {', '.join(missing)} "
+                f"({entry.name}), expected one per exchanged element"
+            )
 
 
 def _record(
     item: StateCalculation,
+    found: LevelCalculation,
     entry: DefectEntry,
-    correction: Correction,
+    analysis: StateAnalysis,
+    bulk: LevelCalculation,
     vbm: float,
-    chemical_potentials: Mapping[str, float] | None,
+    limits: Sequence[ChemicalPotentialLimit],
 ) -> StateEnergy:
-    with warnings.catch_warnings():
-        # said once for the whole result, as `no_chemical_potentials`
-        warnings.filterwarnings("ignore", message="No chemical potentials")
-        formation = entry.formation_energy(
-            chempots=dict(chemical_potentials) if chemical_potentials else None, vbm=vbm
-        )
-    lowest = item.lowest
-    label = item.label
-    if label is not None:
-        energy: float = label.energy
-        force: float | None = float(np.linalg.norm(label.forces, axis=1).max())
-    else:
+    energies = {
+        limit.name: _formation_energy(entry, vbm, limit.chemical_potentials) for limit in limits
+    }
+    chosen = next((limit.name for limit in limits if limit.chosen), None)
+    lowest, calculation = item.lowest, item.calculation
+    force: float | None
+    if calculation is None:
         assert lowest is not None  # or there would be no entry
         energy, force = lowest.energy, lowest.max_force
+    else:
+        energy, forces = calculation.energy, calculation.forces
+        force = None if forces is None else float(np.linalg.norm(forces, axis=1).max())
     return StateEnergy(
         defect=item.state.defect,
         charge=item.state.charge,
         energy=energy,
-        formation_energy=float(formation),
-        correction=correction,
-        verified=label is not None,
+        raw_difference=found.energy - bulk.energy,
+        formation_energy=_formation_energy(entry, vbm, None)
+        if chosen is None
+        else energies[chosen],
+        formation_energies=energies,
+        correction=analysis.correction,
+        degeneracy=analysis.degeneracy,
+        host_states=analysis.host_states,
+        magnetization=found.magnetization,
+        verified=calculation is not None,
         potential_energy_error=item.energy_error,
         energy_mlip=lowest.energy if lowest is not None else None,
         max_force=force,
+        directory=found.directory,
     )
+
+
+def _formation_energy(
+    entry: DefectEntry, vbm: float, potentials: Mapping[str, float] | None
+) -> float:
+    with warnings.catch_warnings():
+        # said once for the whole result, as `no_chemical_potentials`
+        warnings.filterwarnings("ignore", message="No chemical potentials")
+        return float(
+            entry.formation_energy(chempots=dict(potentials) if potentials else None, vbm=vbm)
+        )
 
 
 def _thermodynamics(
     entries: Mapping[str, DefectEntry],
-    chemical_potentials: Mapping[str, float] | None,
+    limits: Sequence[ChemicalPotentialLimit],
     vbm: float,
     gap: float,
 ) -> DefectThermodynamics:
     from doped.thermodynamics import DefectThermodynamics
 
-    return DefectThermodynamics(
-        list(entries.values()),
-        chempots=dict(chemical_potentials) if chemical_potentials else None,
-        vbm=vbm,
-        band_gap=gap,
-    )
-
-
-def _levels(
-    records: Sequence[StateEnergy],
-    names: Mapping[tuple[str, int], str],
-    errors: Mapping[str, float],
-    vbm: float,
-    gap: float,
-    notes: Notes,
-) -> list[TransitionLevel]:
-    levels = []
-    for defect in dict.fromkeys(record.defect for record in records):
-        states = {record.charge: record for record in records if record.defect == defect}
-        energies = {charge: record.formation_energy for charge, record in states.items()}
-        mlip = {
-            charge: record.energy_mlip + record.correction.energy + charge * vbm
-            for charge, record in states.items()
-            if record.energy_mlip is not None
-        }
-        stable = lower_envelope(energies)
-        for charge in sorted(set(energies) - set(stable), reverse=True):
-            notes.add(
-                "unstable_charge_state",
-                f"{names[defect, charge]}: not the lowest at any Fermi level",
-                names[defect, charge],
-            )
-        if len(mlip) == len(energies) and lower_envelope(mlip) != stable:
-            notes.add(
-                "potential_other_levels",
-                f"{defect}: the potential alone has stable charges {_list(lower_envelope(mlip))}, "
-                f"verified are {_list(stable)}",
-            )
-        for upper, lower in pairwise(stable):
-            level = TransitionLevel(
-                defect=defect,
-                charges=(upper, lower),
-                energy=_crossing(energies, upper, lower),
-                error=np.hypot(errors[names[defect, upper]], errors[names[defect, lower]])
-                / (upper - lower),
-                in_gap=0 < _crossing(energies, upper, lower) < gap,
-                verified=states[upper].verified and states[lower].verified,
-                energy_mlip=_crossing(mlip, upper, lower) if {upper, lower} <= set(mlip) else None,
-            )
-            if not level.in_gap:
-                notes.add(
-                    "level_outside_gap",
-                    f"{defect} ({_signed(upper)}/{_signed(lower)}): {level.energy:.3f} eV above "
-                    f"the VBM is outside the gap of {gap:.3f} eV",
-                )
-            levels.append(level)
-    return levels
-
-
-def _crossing(energies: Mapping[int, float], upper: int, lower: int) -> float:
-    """Return the Fermi level at which two charges have the same formation energy, in eV."""
-    return (energies[lower] - energies[upper]) / (upper - lower)
-
-
-def _signed(charge: int) -> str:
-    """Return a charge as doped writes it: +1, 0, -2."""
-    return f"{charge:+d}" if charge else "0"
-
-
-def _list(charges: Sequence[int]) -> str:
-    return ", ".join(_signed(charge) for charge in charges)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what doped warns of is noted in `checks`
+        return DefectThermodynamics(
+            list(entries.values()), chempots=doped_potentials(limits), vbm=vbm, band_gap=gap
+        )

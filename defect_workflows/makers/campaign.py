@@ -7,7 +7,7 @@ from typing import Any
 
 from jobflow import Flow, Maker, Response
 
-from defect_workflows.campaign import Campaign, dielectric_tensor
+from defect_workflows.campaign import Campaign
 from defect_workflows.defects.jobs import generate_defects, sample_configurations
 from defect_workflows.dft.jobs import collect_labels
 from defect_workflows.documents.search import VerifiedCandidate
@@ -21,6 +21,7 @@ from defect_workflows.report.jobs import summarise
 from defect_workflows.search.jobs import search_states
 from defect_workflows.search.verify import contenders
 from defect_workflows.stored import StoredOutput, growing_job, part
+from defect_workflows.userfile import dielectric_tensor
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The report as one HTML page that carries its figures."""
+"""The report as one HTML page that carries its figures: of a campaign, or of levels alone."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from defect_workflows.documents.campaign import CampaignResult, CostRecord
+from defect_workflows.documents.levels import LevelsResult, PlanarProfile
 from defect_workflows.documents.search import SearchDocument, VerifiedCandidate
+from defect_workflows.report.level_figures import correction_figure, limit_figure
 
 
 def render(result: CampaignResult, figures: Mapping[str, bytes]) -> str:
-    """Return the page.
+    """Return the page of a campaign.
 
     Parameters
     ----------
@@ -23,6 +25,43 @@ def render(result: CampaignResult, figures: Mapping[str, bytes]) -> str:
     figures
         PNG images by name without suffix.
     """
+    return _page(
+        "campaign.html.jinja",
+        result.levels,
+        figures,
+        result.versions,
+        searched=True,
+        result=result,
+        criteria=criteria(result),
+        searches=search_rows(result.searches[-1], result.verified) if result.searches else [],
+        costs=cost_shares(result.cost),
+    )
+
+
+def render_levels(
+    result: LevelsResult, figures: Mapping[str, bytes], versions: Mapping[str, str]
+) -> str:
+    """Return the page of levels alone.
+
+    Parameters
+    ----------
+    result
+        The levels.
+    figures
+        PNG images by name without suffix.
+    versions
+        Versions of the packages that decide on the numbers.
+    """
+    return _page("levels.html.jinja", result, figures, versions, searched=False)
+
+
+def _page(
+    template: str,
+    found: LevelsResult,
+    figures: Mapping[str, bytes],
+    versions: Mapping[str, str],
+    **content: Any,
+) -> str:
     environment = Environment(
         loader=PackageLoader("defect_workflows.report", "."),
         autoescape=True,
@@ -33,17 +72,20 @@ def render(result: CampaignResult, figures: Mapping[str, bytes]) -> str:
     environment.filters |= {
         "signed": lambda charge: f"{charge:+d}".replace("-", "−") if charge else "0",
         "number": _number,
+        "scientific": lambda value: f"{value:.1e}".replace("-", "−"),
         "duration": _duration,
     }
-    images = {name: base64.b64encode(image).decode() for name, image in figures.items()}
-    template = environment.get_template("template.html.jinja")
-    return template.render(
-        result=result,
-        levels=result.levels.levels,
-        criteria=criteria(result),
-        searches=search_rows(result.searches[-1], result.verified) if result.searches else [],
-        costs=cost_shares(result.cost),
-        images=images,
+    levels = found.levels
+    return environment.get_template(template).render(
+        levels=levels,
+        images={name: base64.b64encode(image).decode() for name, image in figures.items()},
+        limit_figures={limit.name: limit_figure(limit.name) for limit in levels.limits},
+        corrections={item.state: correction_figure(item.state) for item in found.profiles},
+        wide_corrections={
+            item.state: isinstance(item.profile, PlanarProfile) for item in found.profiles
+        },
+        versions=versions,
+        **content,
     )
 
 

@@ -8,15 +8,22 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 
+from matplotlib.figure import Figure
 from rich.table import Table
 
 from defect_workflows.documents.campaign import CampaignResult
 from defect_workflows.documents.levels import DefectLevelsDocument, LevelsResult
 from defect_workflows.errors import InputError
 from defect_workflows.report.figures import campaign_figures
-from defect_workflows.report.page import cost_shares, render
+from defect_workflows.report.level_figures import level_figures
+from defect_workflows.report.page import cost_shares, render, render_levels
+
+PACKAGES = ("defect-workflows", "doped", "pymatgen", "pydefect", "pymatgen-analysis-defects")
+"""Packages whose versions decide on levels."""
 
 RESOLUTION = 150
 """Of the figures, dots per inch."""
@@ -33,18 +40,28 @@ def write_report(directory: Path | str, result: CampaignResult) -> Path:
     InputError
         If the folder cannot be written.
     """
-    directory = Path(directory)
-    figures = {}
-    for name, figure in campaign_figures(result).items():
-        stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=RESOLUTION)
-        figures[name] = stream.getvalue()
-    files = {f"figures/{name}.png": image for name, image in figures.items()}
-    files |= level_files(result.levels)
+    figures = _images(campaign_figures(result))
+    files = _figure_files(figures) | level_files(result.levels)
     files["cost.json"] = _json(cost(result))
     files["report.html"] = render(result, figures).encode()
-    _replace(directory, files)
-    return directory
+    _replace(Path(directory), files)
+    return Path(directory)
+
+
+def write_levels(directory: Path | str, result: LevelsResult) -> Path:
+    """Write the result folder of levels alone, as `write_report` does that of a campaign.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    figures = _images(level_figures(result))
+    files = _figure_files(figures) | level_files(result)
+    versions = {name: version(name) for name in PACKAGES}
+    files["report.html"] = render_levels(result, figures, versions).encode()
+    _replace(Path(directory), files)
+    return Path(directory)
 
 
 def level_files(result: LevelsResult) -> dict[str, bytes]:
@@ -104,6 +121,19 @@ def summary_table(result: CampaignResult) -> Table:
             "yes" if level.verified else "[red]no[/]",
         )
     return table
+
+
+def _images(figures: Mapping[str, Figure]) -> dict[str, bytes]:
+    images = {}
+    for name, figure in figures.items():
+        stream = io.BytesIO()
+        figure.savefig(stream, format="png", dpi=RESOLUTION)
+        images[name] = stream.getvalue()
+    return images
+
+
+def _figure_files(images: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"figures/{name}.png": image for name, image in images.items()}
 
 
 def _json(content: object) -> bytes:

@@ -1,13 +1,21 @@
 import numpy as np
 import pytest
 
+from defect_workflows.charge import with_charge
 from defect_workflows.errors import CorrectionError
 from defect_workflows.levels.corrections import correct
+from defect_workflows.levels.entries import calculated_entry
+from defect_workflows.levels.identify import identify
 
-from .conftest import label_from_directory, state_of
+from .conftest import calculation_from
 
 CDTE = 9.13
 YTOS = ((40.7195, 0, 0), (0, 40.7195, 0), (0, 0, 25.2376))
+
+
+def corrected(state, calculation, bulk, dielectric=CDTE, scheme="eFNV"):
+    entry = calculated_entry(state, calculation, bulk)
+    return correct(entry, calculation, bulk, dielectric, scheme)
 
 
 @pytest.mark.parametrize(
@@ -17,47 +25,77 @@ YTOS = ((40.7195, 0, 0), (0, 40.7195, 0), (0, 0, 25.2376))
 @pytest.mark.parametrize("shuffled_bulk", [0, 1])
 def test_cdte_vacancy(cdte_cells, scheme, energy, error, shuffled_defect, shuffled_bulk):
     defects, bulks = cdte_cells
-    label, bulk = defects[shuffled_defect], bulks[shuffled_bulk]
-    correction = correct(state_of("v_Cd_-2", label, bulk), label, bulk, CDTE, scheme)
+    bulk = bulks[shuffled_bulk]
+    state, calculation, warnings = identify("v_Cd", defects[shuffled_defect], bulk)
+    correction, profile = corrected(state, calculation, bulk, CDTE, scheme)
     assert correction.scheme == scheme
     assert correction.energy == pytest.approx(energy, abs=0.002)
     assert correction.error == pytest.approx(error, rel=0.05)
+    assert not warnings
+    assert calculation.energy - bulk.energy == pytest.approx(7.4476, abs=0.001)
+    if scheme == "eFNV":
+        assert len(profile.distances) == 63
+        sampled = [
+            difference - model
+            for difference, model in zip(profile.differences, profile.point_charge, strict=True)
+            if model is not None
+        ]
+        assert len(sampled) == profile.sampled
+        # three sites lie on the surface of the region and count half
+        assert profile.sampled == 35
+        assert min(sampled) < profile.alignment < max(sampled)
+        assert correction.energy == pytest.approx(0.750856, abs=1e-3)  # doped's own
+    else:
+        assert len(profile.axes) == 3
+
+
+def test_auto_takes_what_is_there(vacancy):
+    state, calculation, bulk = vacancy
+    assert corrected(state, calculation, bulk, scheme="auto")[0].scheme == "eFNV"
+    poor = calculation.model_copy(update={"site_potentials": None})
+    correction, _ = corrected(state, poor, bulk, scheme="auto")
+    assert (correction.scheme, correction.energy) == ("FNV", pytest.approx(0.7278, abs=0.002))
+    poorer = poor.model_copy(update={"planar_potential": None})
+    with pytest.raises(CorrectionError, match="neither site potentials"):
+        corrected(state, poorer, bulk, scheme="auto")
 
 
 def test_anisotropic_host(data_dir):
     folder = data_dir / "02_ytos_pbe"
-    bulk = label_from_directory(folder / "Bulk", 0)
-    fluorine = label_from_directory(folder / "F_O_1", 1)
-    state = state_of("F_O_+1", fluorine, bulk)
-    assert correct(state, fluorine, bulk, YTOS, "eFNV").energy == pytest.approx(0.1270, abs=1e-3)
-    assert correct(state, fluorine, bulk, YTOS, "FNV").energy == pytest.approx(0.1167, abs=1e-3)
-    interstitial = label_from_directory(folder / "Int_F_-1", -1, "Relaxed_CONTCAR")
-    state = state_of("F_i_-1", interstitial, bulk)
-    energy = correct(state, interstitial, bulk, YTOS, "eFNV").energy
-    assert energy == pytest.approx(-0.0036, abs=1e-3)
+    bulk = calculation_from(folder / "Bulk")
+    state, fluorine, _ = identify("F_O", calculation_from(folder / "F_O_1"), bulk)
+    efnv, _ = corrected(state, fluorine, bulk, YTOS, "eFNV")
+    assert efnv.energy == pytest.approx(0.1270, abs=1e-3)
+    fnv, _ = corrected(state, fluorine, bulk, YTOS, "FNV")
+    assert fnv.energy == pytest.approx(0.1167, abs=1e-3)
+    # doped's `get_ediff`, from which the reference figures come, contains the correction
+    assert fluorine.energy - bulk.energy + efnv.energy == pytest.approx(0.0418, abs=1e-3)
+    state, interstitial, _ = identify("F_i", calculation_from(folder / "Int_F_-1"), bulk)
+    efnv, _ = corrected(state, interstitial, bulk, YTOS, "eFNV")
+    assert efnv.energy == pytest.approx(-0.0036, abs=1e-3)
+    assert interstitial.energy - bulk.energy + efnv.energy == pytest.approx(0.7479, abs=1e-3)
 
 
 def test_site_is_found_when_only_the_ideal_one_is_known(data_dir):
     """The campaign knows the unrelaxed site: the atom of the added element next to it counts."""
     folder = data_dir / "02_ytos_pbe"
-    bulk = label_from_directory(folder / "Bulk", 0)
-    label = label_from_directory(folder / "F_O_1", 1)
-    state = state_of("F_O_+1", label, bulk)
+    bulk = calculation_from(folder / "Bulk")
+    state, calculation, _ = identify("F_O", calculation_from(folder / "F_O_1"), bulk)
+    expected = corrected(state, calculation, bulk, YTOS)
+    unknown = calculation.model_copy(update={"defect_site": None})
     moved = state.model_copy(update={"site": tuple(np.array(state.site) + 0.02)})
-    expected = correct(state, label, bulk, YTOS, "eFNV")
-    assert correct(moved, label, bulk, YTOS, "eFNV") == expected
+    assert corrected(moved, unknown, bulk, YTOS) == expected
 
 
 def test_neutral_and_uncorrected(vacancy):
-    state, label, bulk = vacancy
-    none = correct(state, label, bulk, CDTE, "none")
+    state, calculation, bulk = vacancy
+    none, profile = corrected(state, calculation, bulk, scheme="none")
     assert (none.scheme, none.energy, none.error) == ("none", 0, None)
+    assert profile is None
     neutral = state.model_copy(update={"charge": 0})
-    structure = label.configuration.structure.copy()
-    structure.properties = {"charge": 0}
-    configuration = label.configuration.model_copy(update={"structure": structure})
-    label = label.model_copy(update={"configuration": configuration})
-    assert correct(neutral, label, bulk, CDTE, "eFNV").energy == 0
+    structure = with_charge(calculation.structure, 0)
+    calculation = calculation.model_copy(update={"structure": structure})
+    assert corrected(neutral, calculation, bulk)[0].energy == 0
 
 
 @pytest.mark.parametrize(
@@ -67,23 +105,26 @@ def test_neutral_and_uncorrected(vacancy):
         ("eFNV", {"site_potentials": [1.0, 2.0]}, "site potentials: found 2, expected 63"),
         ("eFNV", {"site_potentials": [float("nan")] * 63}, "expected finite numbers"),
         ("FNV", {"planar_potential": None}, "found no planar averages"),
-        ("eFNV", {"fidelity": "pbe"}, "found a calculation at pbe, expected the bulk's hse06"),
     ],
 )
 def test_failure_is_an_error(vacancy, scheme, change, message):
-    state, label, bulk = vacancy
+    state, calculation, bulk = vacancy
     with pytest.raises(CorrectionError, match=message):
-        correct(state, label.model_copy(update=change), bulk, CDTE, scheme)
+        corrected(state, calculation.model_copy(update=change), bulk, scheme=scheme)
 
 
 def test_different_potentials_are_not_compared(vacancy):
-    state, label, bulk = vacancy
-    total = label.planar_potential.model_copy(update={"content": "total"})
-    with pytest.raises(CorrectionError, match=r"LOCPOT holds total.*LVHAR"):
-        correct(state, label.model_copy(update={"planar_potential": total}), bulk, CDTE, "FNV")
-    short = label.planar_potential.model_copy(update={"averages": [[0.0]] * 3})
-    with pytest.raises(CorrectionError, match="grid"):
-        correct(state, label.model_copy(update={"planar_potential": short}), bulk, CDTE, "FNV")
+    state, calculation, bulk = vacancy
+    planes = calculation.planar_potential
+    for change, message in (
+        ({"content": "total"}, r"LOCPOT holds total.*LVHAR"),
+        ({"averages": [[0.0]] * 3}, "grid"),
+    ):
+        other = calculation.model_copy(
+            update={"planar_potential": planes.model_copy(update=change)}
+        )
+        with pytest.raises(CorrectionError, match=message):
+            corrected(state, other, bulk, scheme="FNV")
 
 
 @pytest.mark.parametrize(
@@ -91,19 +132,20 @@ def test_different_potentials_are_not_compared(vacancy):
     [(-1, 0.0, "charge -1, expected -2"), (-2, 0.01, "expected the same cell")],
 )
 def test_wrong_calculation(vacancy, charge, strain, message):
-    state, label, bulk = vacancy
-    structure = label.configuration.structure.copy()
+    state, calculation, bulk = vacancy
+    structure = calculation.structure.copy()
     structure.apply_strain(strain)
     structure.properties = {"charge": charge}
-    configuration = label.configuration.model_copy(update={"structure": structure})
     with pytest.raises(CorrectionError, match=message):
-        correct(
-            state, label.model_copy(update={"configuration": configuration}), bulk, CDTE, "eFNV"
-        )
+        corrected(state, calculation.model_copy(update={"structure": structure}), bulk)
+
+
+def test_no_dielectric(vacancy):
+    with pytest.raises(CorrectionError, match="found no dielectric tensor"):
+        corrected(*vacancy, dielectric=None)
 
 
 def test_package_failure_is_our_error(vacancy):
     """pydefect refuses a singular tensor: that must not pass as a number or a warning."""
-    state, label, bulk = vacancy
     with pytest.raises(CorrectionError, match="v_Cd_-2: eFNV correction"):
-        correct(state, label, bulk, 0.0, "eFNV")
+        corrected(*vacancy, dielectric=0.0)

@@ -13,18 +13,22 @@ from monty.json import MontyDecoder
 from monty.serialization import loadfn
 
 from defect_workflows.campaign import LevelSettings
-from defect_workflows.documents.levels import Correction, LevelsResult
+from defect_workflows.documents.levels import Correction, LevelsResult, StateAnalysis
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.errors import CalculationError, CorrectionError, InputError
+from defect_workflows.levels.envelope import lower_envelope
 from defect_workflows.levels.jobs import assemble_levels
+from defect_workflows.levels.potentials import given_potentials
 from defect_workflows.levels.states import FORCE_CONSTANT, choose_winners
-from defect_workflows.levels.thermodynamics import assemble, defect_levels, lower_envelope
+from defect_workflows.levels.thermodynamics import assemble, defect_levels
+
+from .conftest import make_label
 
 
 def candidate(calculation, energy, rank=0, spread=0.01):
     return Candidate(
         state=calculation.state.name,
-        structure=calculation.label.configuration.structure,
+        structure=calculation.calculation.structure,
         energy=energy,
         spread=spread,
         max_force=0.01,
@@ -33,13 +37,18 @@ def candidate(calculation, energy, rank=0, spread=0.01):
     )
 
 
+def with_energy(item, energy):
+    return item.calculation.model_copy(update={"energy": energy})
+
+
 def codes(result: LevelsResult) -> list[str]:
     return [warning.code for warning in result.levels.warnings]
 
 
 def test_published_levels(published, tmp_path):
     """V_Cd in CdTe is negative-U: (0/-2) at 0.470 eV, -1 never the ground state."""
-    result = assemble(*published, None)
+    host, bulk, calculations, analyses = published
+    result = assemble(host.name, bulk, calculations, analyses)
     (level,) = result.levels.transition_levels
     assert level.charges == (0, -2)
     assert level.energy == pytest.approx(0.470, abs=1e-3)
@@ -67,12 +76,12 @@ def test_published_levels(published, tmp_path):
 
 
 def test_raw_arithmetic_of_a_formation_energy(published):
-    host, bulk, calculations, corrections = published
+    host, bulk, calculations, analyses = published
     potentials = {"Cd": -1.5, "Te": -4.0}
-    result = assemble(host, bulk, calculations, corrections, potentials)
+    result = assemble(host.name, bulk, calculations, analyses, given_potentials(potentials))
     for state, item in zip(result.levels.states, calculations, strict=True):
-        raw = item.label.energy - bulk.energy + potentials["Cd"] + state.charge * bulk.vbm
-        correction = corrections[item.state.name].energy
+        raw = item.calculation.energy - bulk.energy + potentials["Cd"] + state.charge * bulk.vbm
+        correction = analyses[item.state.name].correction.energy
         assert state.formation_energy == pytest.approx(raw + correction, abs=1e-9)
     assert "no_chemical_potentials" not in codes(result)
     assert result.levels.chemical_potentials == potentials
@@ -83,20 +92,24 @@ def test_raw_arithmetic_of_a_formation_energy(published):
 
 
 def test_missing_chemical_potential(published):
+    host, bulk, calculations, analyses = published
     with pytest.raises(InputError, match="found none for Cd"):
-        assemble(*published, {"Te": -4.0})
+        assemble(host.name, bulk, calculations, analyses, given_potentials({"Te": -4.0}))
 
 
 def test_level_outside_gap_and_far_from_it(published):
     """doped's own map ends 1 eV beyond the band edges; a level must not vanish there."""
-    host, bulk, calculations, corrections = published
+    host, bulk, calculations, analyses = published
     lifted = [
         replace(
-            item, label=item.label.model_copy(update={"energy": item.label.energy - 3 * charge})
+            item,
+            calculation=item.calculation.model_copy(
+                update={"energy": item.calculation.energy - 3 * charge}
+            ),
         )
         for item, charge in zip(calculations, (0, -1, -2), strict=True)
     ]
-    result = assemble(host, bulk, lifted, corrections, None)
+    result = assemble(host.name, bulk, lifted, analyses)
     (level,) = result.levels.transition_levels
     assert level.energy == pytest.approx(3.470, abs=1e-3)
     assert not level.in_gap
@@ -104,17 +117,17 @@ def test_level_outside_gap_and_far_from_it(published):
 
 
 def test_levels_of_the_potential_alone(published):
-    host, bulk, calculations, corrections = published
+    host, bulk, calculations, analyses = published
     shift = {0: 0.10, -1: -1.0, -2: 0.04}
     searched = []
     for item in calculations:
-        energy = item.label.energy
+        energy = item.calculation.energy
         winner = candidate(item, energy + shift[item.state.charge] + 0.5, rank=1)
         lowest = candidate(item, energy + shift[item.state.charge])
         searched.append(
             replace(item, candidate=winner, candidates=[lowest, winner], energy_error=0.5)
         )
-    result = assemble(host, bulk, searched, corrections, None)
+    result = assemble(host.name, bulk, searched, analyses)
     (level,) = result.levels.transition_levels
     assert level.energy == pytest.approx(0.470, abs=1e-3)
     assert level.energy_mlip == pytest.approx(level.energy + (0.04 - 0.10) / 2, abs=1e-6)
@@ -125,12 +138,12 @@ def test_levels_of_the_potential_alone(published):
 
 def test_unverified_states_are_visible(published):
     """A neutral one uses the potential's energy; a charged one has no correction, so no level."""
-    host, bulk, calculations, corrections = published
+    host, bulk, calculations, analyses = published
     bulk_mlip = bulk.energy + 0.3
     neutral = calculations[0]
-    found = candidate(neutral, neutral.label.energy + 0.3 + 0.02, spread=0.015)
-    unverified = [replace(neutral, label=None, candidates=[found]), *calculations[1:]]
-    result = assemble(host, bulk, unverified, corrections, None, bulk_energy_mlip=bulk_mlip)
+    found = candidate(neutral, neutral.calculation.energy + 0.3 + 0.02, spread=0.015)
+    unverified = [replace(neutral, calculation=None, candidates=[found]), *calculations[1:]]
+    result = assemble(host.name, bulk, unverified, analyses, bulk_energy_mlip=bulk_mlip)
     (level,) = result.levels.transition_levels
     assert not level.verified
     assert level.energy == pytest.approx(0.4705 - 0.02 / 2, abs=1e-3)
@@ -138,9 +151,9 @@ def test_unverified_states_are_visible(published):
     assert result.levels.states[0].warnings == ["unverified_state"]
 
     charged = calculations[2]
-    found = candidate(charged, charged.label.energy)
-    unverified = [*calculations[:2], replace(charged, label=None, candidates=[found])]
-    result = assemble(host, bulk, unverified, corrections, None, bulk_energy_mlip=bulk_mlip)
+    found = candidate(charged, charged.calculation.energy)
+    unverified = [*calculations[:2], replace(charged, calculation=None, candidates=[found])]
+    result = assemble(host.name, bulk, unverified, analyses, bulk_energy_mlip=bulk_mlip)
     (level,) = result.levels.transition_levels
     assert level.charges == (0, -1)
     assert level.verified
@@ -148,22 +161,22 @@ def test_unverified_states_are_visible(published):
     assert state.correction.scheme == "none"
     assert state.warnings == ["unverified_state", "uncorrected_state"]
 
-    unverified = [*calculations[:2], replace(charged, label=None)]
-    result = assemble(host, bulk, unverified, corrections, None)
+    unverified = [*calculations[:2], replace(charged, calculation=None)]
+    result = assemble(host.name, bulk, unverified, analyses)
     assert "state_without_energy" in codes(result)
     assert [state.charge for state in result.levels.states] == [0, -1]
 
 
 def test_remaining_forces_widen_the_error(published):
-    host, bulk, calculations, corrections = published
-    label = calculations[2].label
+    host, bulk, calculations, analyses = published
+    label = calculations[2].calculation
     forces = np.zeros((len(label.forces), 3))
     forces[0] = [0.3, 0, 0.4]
     moved = [
         *calculations[:2],
-        replace(calculations[2], label=label.model_copy(update={"forces": forces.tolist()})),
+        replace(calculations[2], calculation=label.model_copy(update={"forces": forces.tolist()})),
     ]
-    result = assemble(host, bulk, moved, corrections, None, max_force=0.05)
+    result = assemble(host.name, bulk, moved, analyses, max_force=0.05)
     (level,) = result.levels.transition_levels
     gain = 0.25 / (2 * FORCE_CONSTANT)
     assert level.error == pytest.approx(np.hypot(np.hypot(0.01, gain), 0.01) / 2)
@@ -172,9 +185,9 @@ def test_remaining_forces_widen_the_error(published):
 
 
 def test_rehearsal_is_said(published):
-    host, bulk, calculations, corrections = published
+    host, bulk, calculations, analyses = published
     result = assemble(
-        host, bulk.model_copy(update={"rehearsal": True}), calculations, corrections, None
+        host.name, bulk.model_copy(update={"rehearsal": True}), calculations, analyses
     )
     assert result.levels.rehearsal
     assert codes(result)[0] == "rehearsal"
@@ -194,15 +207,16 @@ def test_failed_correction_stops(published):
 
 
 def test_bulk_without_band_edges(published):
-    host, bulk, calculations, corrections = published
+    host, bulk, calculations, analyses = published
     with pytest.raises(CalculationError, match="band edges"):
-        assemble(host, bulk.model_copy(update={"cbm": None}), calculations, corrections, None)
+        assemble(host.name, bulk.model_copy(update={"cbm": None}), calculations, analyses)
 
 
 def test_uncertain_correction_is_warned_of(published):
-    host, bulk, calculations, corrections = published
-    wide = Correction(scheme="FNV", energy=corrections["v_Cd_-2"].energy, error=0.2)
-    result = assemble(host, bulk, calculations, corrections | {"v_Cd_-2": wide}, None)
+    host, bulk, calculations, analyses = published
+    energy = analyses["v_Cd_-2"].correction.energy
+    wide = StateAnalysis(correction=Correction(scheme="FNV", energy=energy, error=0.2))
+    result = assemble(host.name, bulk, calculations, analyses | {"v_Cd_-2": wide})
     assert result.levels.states[2].warnings == ["correction_error"]
     assert result.levels.transition_levels[0].error == pytest.approx(np.hypot(0.2, 0.01) / 2)
 
@@ -212,7 +226,8 @@ def test_winner_has_the_lowest_last_label(published):
     item = calculations[0]
 
     def verified(energies, rank):
-        labels = [item.label.model_copy(update={"energy": energy}) for energy in energies]
+        structure, name = item.calculation.structure, item.state.name
+        labels = [make_label(structure, item.state.charge, energy, name) for energy in energies]
         return VerifiedCandidate(
             candidate=candidate(item, energies[0], rank),
             labels=labels,
@@ -224,10 +239,10 @@ def test_winner_has_the_lowest_last_label(published):
     refined = verified([-10.0, -12.0], 1)
     states = [calculation.state for calculation in calculations]
     chosen = choose_winners(states, [verified([-11.0], 0), refined])
-    assert chosen[0].label.energy == -12.0
+    assert chosen[0].calculation.energy == -12.0
     assert chosen[0].candidate.rank == 1
     assert chosen[0].energy_error == 0.02
-    assert [calculation.label for calculation in chosen[1:]] == [None, None]
+    assert [calculation.calculation for calculation in chosen[1:]] == [None, None]
 
 
 @given(
@@ -251,9 +266,20 @@ def test_envelope_against_brute_force(energies):
 
 def test_job_through_a_store(vacancy, published):
     """What a job gets and returns survives a store: doped's objects come back as dicts."""
-    state, label, bulk = vacancy
+    state, calculation, bulk = vacancy
     host = published[0]
-    bulk = bulk.model_copy(update={"vbm": 1.5968, "cbm": 1.5968 + 1.469})
+    label, bulk_label = (
+        make_label(
+            item.structure,
+            item.charge,
+            item.energy,
+            name,
+            site_potentials=item.site_potentials,
+            vbm=item.vbm,
+            cbm=item.cbm,
+        )
+        for name, item in ((state.name, calculation), ("bulk", bulk))
+    )
     search = Candidate(
         state=state.name,
         structure=label.configuration.structure,
@@ -266,7 +292,7 @@ def test_job_through_a_store(vacancy, published):
     verified = VerifiedCandidate(
         candidate=search, labels=[label], energy_error=0.01, force_error=0.01, max_force=0.0
     )
-    job = assemble_levels(host, [state], bulk, [verified], LevelSettings(dielectric=9.13))
+    job = assemble_levels(host, [state], bulk_label, [verified], LevelSettings(dielectric=9.13))
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     run_locally(job, store=store, ensure_success=True, log=False)
     result = MontyDecoder().process_decoded(store.get_output(job.uuid, load=True))

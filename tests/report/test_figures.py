@@ -1,12 +1,20 @@
 import numpy as np
 import pytest
 
-from defect_workflows.report.figures import (
-    campaign_figures,
-    distortions,
+from defect_workflows.documents.levels import (
+    ChemicalPotentialLimit,
+    Correction,
+    CorrectionProfile,
+    LevelsResult,
+    PlanarAxis,
+    PlanarProfile,
+    SiteProfile,
+)
+from defect_workflows.report.figures import campaign_figures, distortions, parity
+from defect_workflows.report.level_figures import (
+    correction,
     formation_energies,
     level_figures,
-    parity,
     transition_levels,
 )
 
@@ -55,7 +63,7 @@ def test_levels_without_any_transition():
     document = document.model_copy(
         update={"transition_levels": [], "states": document.states[:1], "rehearsal": False}
     )
-    for figure in level_figures(document).values():
+    for figure in level_figures(LevelsResult(levels=document, thermodynamics={})).values():
         assert "REHEARSAL" not in [text.get_text() for text in figure.axes[0].texts]
 
 
@@ -89,3 +97,60 @@ def test_parity_keeps_every_error(result):
     ]
     differences = sorted(np.concatenate([y - x for x, y in drawn]))
     assert differences == pytest.approx(sorted(p.predicted - p.energy for p in points))
+
+
+def made(profile, scheme):
+    return CorrectionProfile(
+        state="v_Cd_-2",
+        correction=Correction(scheme=scheme, energy=0.75, error=0.005),
+        profile=profile,
+    )
+
+
+def test_site_potentials_show_the_alignment():
+    profile = SiteProfile(
+        distances=[2.0, 5.0, 6.0],
+        elements=["Te", "Cd", "Te"],
+        differences=[0.5, 0.2, 0.18],
+        point_charge=[None, 0.1, 0.1],
+        radius=4.0,
+        alignment=0.09,
+    )
+    (axes,) = correction(made(profile, "eFNV"), rehearsal=False).axes
+    drawn = {line.get_label(): line.get_data() for line in axes.lines}
+    assert list(drawn["difference of both"][1]) == pytest.approx([0.1, 0.08])
+    assert list(drawn["periodic charges"][0]) == [5.0, 6.0]
+    assert set(drawn["alignment 0.090 V"][1]) == {0.09}
+    assert "0.750 ± 0.005 eV" in axes.get_title()
+
+
+def test_planar_averages_have_a_panel_per_axis():
+    axis = PlanarAxis(
+        positions=[0.0, 1.0, 2.0, 3.0],
+        difference=[0.3, 0.1, 0.1, 0.2],
+        long_range=[0.2, 0.1, 0.0, 0.1],
+        short_range=[0.1, 0.0, 0.1, 0.1],
+        alignment=0.05,
+        sampling=(1, 2),
+    )
+    figure = correction(made(PlanarProfile(axes=[axis] * 3), "FNV"), rehearsal=True)
+    assert len(figure.axes) == 3
+    assert "REHEARSAL" in figure.get_suptitle()
+
+
+def test_a_diagram_per_limit():
+    document = levels()
+    states = [
+        state.model_copy(update={"formation_energies": {"a": state.formation_energy, "b/c": 10.0}})
+        for state in document.states
+    ]
+    limits = [
+        ChemicalPotentialLimit(name=name, chemical_potentials={"Cd": -1}, chosen=name == "a")
+        for name in ("a", "b/c")
+    ]
+    document = document.model_copy(update={"states": states, "limits": limits})
+    figures = level_figures(LevelsResult(levels=document, thermodynamics={}))
+    assert set(figures) == {"formation_energies", "formation_energies_b_c", "transition_levels"}
+    (axes,) = figures["formation_energies_b_c"].axes
+    assert "b/c" in axes.get_title()
+    assert axes.get_ylim()[1] > 10

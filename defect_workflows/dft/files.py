@@ -1,0 +1,138 @@
+"""Files of a VASP run in a folder: which belong together, and their content."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from defect_workflows.errors import CalculationError
+
+OUTPUTS = ("vasprun.xml", "OUTCAR")
+_COMPRESSED = re.compile(r"\.(gz|bz2|xz)$", re.IGNORECASE)
+# A file is opened by what it holds: names lie after downloads and copies.
+_OPENERS: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+}
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Output files of one run.
+
+    Parameters
+    ----------
+    suffix
+        What stands behind the usual names, e.g. ``_relax``; empty for the usual names.
+    vasprun, outcar
+        The files; at least one of them is there.
+    """
+
+    suffix: str
+    vasprun: Path | None
+    outcar: Path | None
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files that are there."""
+        return [path for path in (self.vasprun, self.outcar) if path is not None]
+
+
+def run_files(directory: Path) -> RunFiles:
+    """Return the output files of the run that a folder stands for.
+
+    The usual names count; where none is, the only run with a suffix does.
+
+    Raises
+    ------
+    CalculationError
+        If the folder is missing, holds no VASP output, or it is not clear which one counts.
+    """
+    runs = all_runs(directory)
+    usual = [run for run in runs if not run.suffix]
+    if usual:
+        return usual[0]
+    if len(runs) == 1:
+        return runs[0]
+    if runs:
+        names = ", ".join(path.name for run in runs for path in run.paths)
+        raise CalculationError(f"{directory}: found {names}, expected one vasprun.xml or OUTCAR")
+    raise CalculationError(f"{directory}: found neither vasprun.xml nor OUTCAR, expected one")
+
+
+def all_runs(directory: Path) -> list[RunFiles]:
+    """Return every run of a folder, that with the usual names first.
+
+    Raises
+    ------
+    CalculationError
+        If the folder is missing, or holds a file twice with different content.
+    """
+    if not directory.is_dir():
+        found = "a file" if directory.exists() else "nothing"
+        raise CalculationError(f"{directory}: found {found}, expected a folder")
+    candidates: dict[str, dict[str, Path]] = {}
+    for path in sorted(directory.iterdir(), key=lambda path: (len(path.name), path.name)):
+        bare = _COMPRESSED.sub("", path.name)
+        for name in OUTPUTS:
+            suffix = bare.removeprefix(name)
+            # OUTCARS or vasprun.xml2 are other things; a suffix starts with a separator
+            if bare.startswith(name) and not suffix[:1].isalnum() and path.is_file():
+                known = candidates.setdefault(suffix, {}).setdefault(name, path)
+                if known != path and content(known) != content(path):
+                    raise CalculationError(
+                        f"{directory}: found {known.name} and {path.name} with different "
+                        "content, expected one of them"
+                    )
+    return [
+        RunFiles(suffix, found.get("vasprun.xml"), found.get("OUTCAR"))
+        for suffix, found in sorted(candidates.items())
+    ]
+
+
+def beside(directory: Path, name: str) -> Path | None:
+    """Return a file of a folder by its usual name, compressed or not, or None."""
+    for ending in ("", ".gz", ".bz2", ".xz", ".GZ"):
+        path = directory / f"{name}{ending}"
+        if path.is_file():
+            return path
+    return None
+
+
+def content(path: Path) -> bytes:
+    """Return the content of a file, decompressed where it is compressed.
+
+    Raises
+    ------
+    CalculationError
+        If the file cannot be read, is empty or its compression is broken.
+    """
+    try:
+        data = path.read_bytes()
+        for magic, opener in _OPENERS.items():
+            if data.startswith(magic):
+                data = opener(data)
+                break
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CalculationError(f"{path}: cannot be read ({reason})") from None
+    if not data.strip():
+        raise CalculationError(f"{path}: is empty")
+    return data
+
+
+def text(path: Path) -> str:
+    """Return the content of a text file."""
+    return as_text(content(path))
+
+
+def as_text(data: bytes) -> str:
+    """Return bytes as text with VASP's line ends; what is no text becomes placeholders."""
+    return data.decode("utf-8", errors="replace").replace("\r\n", "\n")

@@ -1,0 +1,227 @@
+"""What the output files say, whichever of them is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from pymatgen.core import Element, Lattice, Structure
+
+from defect_workflows.dft.projections import Projections
+from defect_workflows.documents.calculations import BandEdges
+from defect_workflows.documents.labels import KpointMesh
+
+KILOBAR = 0.1 / 160.21766208  # eV/Å^3
+REHEARSAL_MARK = "mock-vasp"
+OCCUPIED = 0.4
+"""A state counts as occupied from here on: beyond the tails of the smearing, and below the half
+filling that degenerate defect states have up to rounding."""
+_SAME_POINT = 1e-4
+
+
+@dataclass(frozen=True)
+class Species:
+    """Atoms of one POTCAR, neighbours in the files.
+
+    Parameters
+    ----------
+    title
+        TITEL of the POTCAR.
+    valence
+        ZVAL.
+    count
+        Number of atoms.
+    symbol
+        Element.
+    """
+
+    title: str
+    valence: float
+    count: int
+    symbol: str
+
+
+@dataclass
+class Step:
+    """One ionic step that was written to its end.
+
+    Parameters
+    ----------
+    number
+        From 1.
+    lattice, positions
+        Vectors in Å and fractional coordinates.
+    energy, free_energy
+        Sigma -> 0, and with the entropy of the smearing (TOTEN), in eV.
+    forces, stress
+        In eV/Å and eV/Å^3 (tension positive), where they were printed.
+    scf_converged
+        The electronic minimisation reached EDIFF.
+    problem
+        Why the numbers of this step are none; empty where they are good.
+    """
+
+    number: int
+    lattice: np.ndarray
+    positions: np.ndarray
+    energy: float
+    free_energy: float
+    forces: np.ndarray | None
+    stress: np.ndarray | None
+    scf_converged: bool
+    problem: str = ""
+
+    def __post_init__(self) -> None:
+        """Look for numbers that are none."""
+        for name in ("energy", "free_energy", "lattice", "positions", "forces", "stress"):
+            value = getattr(self, name)
+            if not self.problem and value is not None and not np.isfinite(value).all():
+                self.problem = f"{name.replace('_', ' ')} not finite: found NaN or *****"
+
+
+@dataclass
+class Bands:
+    """Eigenvalues in eV and occupations (0 to 1), (spin, k-point, band)."""
+
+    energies: np.ndarray
+    occupations: np.ndarray
+    kpoints: np.ndarray
+    weights: np.ndarray
+
+    def check(self) -> None:
+        """Raise ValueError where a number is none."""
+        if not (np.isfinite(self.energies).all() and np.isfinite(self.occupations).all()):
+            raise ValueError("eigenvalues not finite: found NaN or *****")
+
+    def edges(self) -> BandEdges | None:
+        """Return the band edges, None where one of them is missing."""
+        occupied = self.occupations >= OCCUPIED
+        if not occupied.any() or occupied.all():
+            return None
+        below = np.where(occupied, self.energies, -np.inf)
+        above = np.where(occupied, np.inf, self.energies)
+        highest = np.unravel_index(below.argmax(), below.shape)
+        lowest = np.unravel_index(above.argmin(), above.shape)
+        return BandEdges(
+            vbm=below[highest],
+            cbm=above[lowest],
+            vbm_kpoint=tuple(self.kpoints[highest[1]]),
+            cbm_kpoint=tuple(self.kpoints[lowest[1]]),
+        )
+
+    def magnetization(self) -> float | None:
+        """Return the difference of spin up and down in Bohr magnetons, None without spin."""
+        if len(self.occupations) != 2:
+            return None
+        per_kpoint = self.occupations.sum(axis=2)
+        return float((per_kpoint[0] - per_kpoint[1]) @ self.weights / self.weights.sum())
+
+
+@dataclass
+class Run:
+    """What an output file says.
+
+    Parameters
+    ----------
+    species
+        In the order of the files.
+    settings
+        Settings as VASP echoed them, as text.
+    kpoints, weights
+        Irreducible k-points in fractional coordinates, and their weights.
+    divisions
+        Of the mesh they were generated as.
+    steps
+        Ionic steps that were written to their end.
+    left_out
+        One line for each that was not.
+    bands
+        Of the last step.
+    ended
+        The run ended by itself.
+    ionic_converged
+        The relaxation reached EDIFFG; None where nothing was relaxed.
+    rehearsal
+        The stand-in for VASP made it.
+    magnetization
+        In Bohr magnetons.
+    site_potentials
+        Of the last step, in eV.
+    projections
+        Of the last step, where they were asked for.
+    """
+
+    species: list[Species]
+    settings: dict[str, str]
+    kpoints: np.ndarray
+    weights: np.ndarray
+    divisions: tuple[int, int, int] | None
+    steps: list[Step]
+    bands: Bands | None
+    ended: bool
+    ionic_converged: bool | None
+    rehearsal: bool
+    left_out: list[str] = field(default_factory=list)
+    magnetization: float | None = None
+    site_potentials: list[float] | None = None
+    projections: Projections | None = None
+
+    @cached_property
+    def symbols(self) -> list[str]:
+        """Element of each atom."""
+        return [kind.symbol for kind in self.species for _ in range(kind.count)]
+
+    @property
+    def nelect(self) -> float:
+        """Number of electrons."""
+        return float(self.settings["NELECT"])
+
+    def structure(self, step: Step) -> Structure:
+        """Return the structure of a step, without its charge."""
+        return Structure(Lattice(step.lattice), self.symbols, step.positions)
+
+    def mesh(self) -> KpointMesh | None:
+        """Return the mesh of k-points, None where they are not one."""
+        if self.divisions is None or not len(self.kpoints):
+            return None
+        shifts = self.kpoints * np.array(self.divisions)
+        # all points of a mesh are the same fraction of a step away from Gamma's
+        differences = shifts - shifts[0]
+        if np.abs(differences - np.round(differences)).max() > _SAME_POINT * max(self.divisions):
+            return None
+        shift = np.round(shifts[0], 3) % 1.0
+        x, y, z = (float(value) for value in shift)
+        return KpointMesh(divisions=self.divisions, shift=(x, y, z))
+
+
+def is_relaxation(settings: dict[str, str]) -> bool:
+    """Tell by its settings whether a run relaxes the ions."""
+    steps, algorithm = (float(settings.get(name, -1)) for name in ("NSW", "IBRION"))
+    return steps >= 1 and algorithm in (1, 2, 3)
+
+
+def element(title: str) -> str:
+    """Return the element of a POTCAR by its TITEL, e.g. of 'PAW_PBE Sm_3 07Sep2006'."""
+    words = title.split()
+    match = re.match(r"[A-Z][a-z]?", words[1]) if len(words) > 1 else None
+    if match is None or not Element.is_valid_symbol(match[0]):
+        raise ValueError(f"TITEL: found {title!r}, expected a POTCAR's")
+    return match[0]
+
+
+def numbers(text: str) -> np.ndarray:
+    """Return the numbers of a text; what is none, such as *****, becomes NaN."""
+    words = text.split()
+    try:
+        return np.array(words, dtype=float)
+    except ValueError:
+        return np.array([_number(word) for word in words])
+
+
+def _number(word: str) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        return float("nan")

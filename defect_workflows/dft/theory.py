@@ -1,0 +1,93 @@
+"""The level of theory of a run, from the settings that VASP echoed."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from defect_workflows.dft.raw import Run, Species
+from defect_workflows.documents.base import Vector3D
+from defect_workflows.documents.labels import HubbardTerm, LevelOfTheory
+
+_PRECISIONS = ("normal", "accurate", "single", "low", "medium", "high")
+_POTCAR_FUNCTIONALS = {"PAW_PBE": "PE", "PAW_GGA": "91", "PAW": "CA", "PAW_LDA": "CA"}
+_UNSET = ("", "--", "NONE", "F")
+
+
+def level_of_theory(run: Run) -> LevelOfTheory:
+    """Return the settings that must be equal for bulk and defects, as VASP echoed them."""
+    settings = run.settings
+    hybrid = flag(settings, "LHFCALC")
+    return LevelOfTheory(
+        functional=_functional(run) + ("+HF" if hybrid else ""),
+        exact_exchange=number(settings, "AEXX", 0.25) if hybrid else 0.0,
+        screening=number(settings, "HFSCREEN", 0.0) if hybrid else 0.0,
+        encut=round(number(settings, "ENCUT", 0.0), 1),
+        precision=_precision(settings.get("PREC", "normal")),
+        spin_polarized=number(settings, "ISPIN", 1) == 2,
+        dispersion=int(number(settings, "IVDW", 1 if flag(settings, "LVDW") else 0)),
+        kpoints=[_vector(np.round(point, 6)) for point in run.kpoints],
+        potcars=list(dict.fromkeys(kind.title for kind in run.species)),
+        spin_orbit=flag(settings, "LSORBIT"),
+        # VASP echoes Auto and On as T, and an INCAR may say any of them
+        real_space_projection=flag(settings, "LREAL", "TAO"),
+        kpoint_reduction=_reduction(settings) if hybrid else (1, 1, 1),
+        kpoint_mesh=run.mesh(),
+        hubbard=_hubbard(settings, run.species),
+    )
+
+
+def flag(settings: dict[str, str], name: str, true: str = "T") -> bool:
+    """Return a logical setting, False where it is missing."""
+    return settings.get(name, "F").strip().lstrip(".")[:1].upper() in tuple(true)
+
+
+def number(settings: dict[str, str], name: str, default: float) -> float:
+    """Return a setting as a number, the default where it is missing."""
+    words = settings.get(name, "").split()
+    return float(words[0]) if words else default
+
+
+def _functional(run: Run) -> str:
+    for name in ("METAGGA", "GGA"):
+        words = run.settings.get(name, "").upper().split()
+        if words and words[0] not in _UNSET:
+            functional = "R2SCAN" if words[0].startswith("R2SCA") else words[0]
+            break
+    else:
+        family = run.species[0].title.split()[0]
+        functional = _POTCAR_FUNCTIONALS.get(family, family)
+    return functional + ("+VDW" if flag(run.settings, "LUSE_VDW") else "")
+
+
+def _precision(found: str) -> str:
+    # VASP echoes six letters
+    word = found.strip().lower()
+    return next((name for name in _PRECISIONS if word and name.startswith(word[:6])), word)
+
+
+def _reduction(settings: dict[str, str]) -> tuple[int, int, int]:
+    common = number(settings, "NKRED", 1)
+    x, y, z = (int(number(settings, f"NKRED{axis}", common)) for axis in "XYZ")
+    return x, y, z
+
+
+def _hubbard(settings: dict[str, str], species: list[Species]) -> list[HubbardTerm]:
+    if not flag(settings, "LDAU"):
+        return []
+    columns = [
+        [float(word) for word in re.findall(r"-?\d+\.?\d*", settings.get(name, ""))]
+        for name in ("LDAUL", "LDAUU", "LDAUJ")
+    ]
+    terms = [
+        HubbardTerm(element=kind.symbol, angular_momentum=int(momentum), u=u, j=j)
+        for kind, momentum, u, j in zip(species, *columns, strict=False)
+        if momentum >= 0 and (u or j)
+    ]
+    return sorted(terms, key=lambda term: term.element)
+
+
+def _vector(values: np.ndarray) -> Vector3D:
+    x, y, z = (float(value) for value in values)
+    return x, y, z

@@ -1,0 +1,113 @@
+"""A defect supercell moved into the frame of the bulk, where it was rigidly shifted against it.
+
+Which atoms are missing or moved can only be seen in one frame. Codes shift whole cells (a centred
+slab, another origin, drift of a relaxation): a rigid shift changes no energy, so it is undone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pymatgen.core import Structure
+from pymatgen.util.coord import pbc_shortest_vectors
+
+from defect_workflows.documents.labels import PlanarPotential
+from defect_workflows.documents.levels import LevelCalculation
+
+SHIFTED = 0.01
+"""A median displacement of the atoms above this is a rigid shift, Å; below it changes nothing."""
+
+MATCHED = 0.5
+"""An atom this close to an atom of the bulk of the same element stays where it belongs, Å."""
+
+
+def rigid_shift(structure: Structure, bulk: Structure) -> np.ndarray:
+    """Return the fractional translation that brings a defect supercell into the bulk's frame.
+
+    The zero vector where the atoms already lie on those of the bulk. Otherwise every vector from
+    one atom of the rarest element to the bulk's atoms of its kind is tried; the one that brings
+    most atoms onto atoms of their kind wins, and the median of what is left is added.
+
+    Parameters
+    ----------
+    structure, bulk
+        Supercells with the same lattice.
+
+    Returns
+    -------
+    np.ndarray
+        Fractional translation, shape (3,).
+    """
+    host = {str(site.specie.symbol) for site in bulk}
+    symbols = [site.specie.symbol for site in structure if site.specie.symbol in host]
+    if not symbols:
+        return np.zeros(3)
+    start = np.zeros(3)
+    if _matches(structure, bulk, start) < 0.5:
+        element = min(set(symbols), key=lambda symbol: (symbols.count(symbol), symbol))
+        targets = _coordinates(bulk, element)
+        # one atom may have moved itself, so some others are tried as well
+        trials = [
+            target - origin for origin in _coordinates(structure, element)[:4] for target in targets
+        ]
+        start = max(trials, key=lambda trial: _matches(structure, bulk, trial))
+        if _matches(structure, bulk, start) <= _matches(structure, bulk, np.zeros(3)):
+            return np.zeros(3)
+    left = _median_displacement(structure, bulk, start)
+    if not start.any() and np.linalg.norm(left) <= SHIFTED:
+        return np.zeros(3)
+    return start - bulk.lattice.get_fractional_coords(left)
+
+
+def shifted(calculation: LevelCalculation, shift: np.ndarray) -> LevelCalculation:
+    """Return a calculation translated as a whole by a fractional vector."""
+    if not np.any(shift):
+        return calculation
+    structure = calculation.structure.copy()
+    structure.translate_sites(range(len(structure)), shift, to_unit_cell=True)
+    planes = calculation.planar_potential
+    if planes is not None:
+        planes = PlanarPotential(
+            averages=[
+                _shifted_line(np.array(line), part)
+                for line, part in zip(planes.averages, shift, strict=True)
+            ],
+            content=planes.content,
+        )
+    return calculation.model_copy(update={"structure": structure, "planar_potential": planes})
+
+
+def _shifted_line(line: np.ndarray, part: float) -> list[float]:
+    """Translate a periodic function on a grid by a share of its period, by its Fourier series."""
+    waves = np.fft.rfft(line)
+    phases = np.exp(-2j * np.pi * np.arange(len(waves)) * part)
+    return [float(value) for value in np.fft.irfft(waves * phases, n=len(line))]
+
+
+def _coordinates(structure: Structure, element: str) -> np.ndarray:
+    return np.array([site.frac_coords for site in structure if site.specie.symbol == element])
+
+
+def _displacements(structure: Structure, bulk: Structure, trial: np.ndarray) -> np.ndarray:
+    """Return the vector of every host atom to its nearest atom of its kind in the bulk, in Å."""
+    vectors = []
+    for element in sorted({site.specie.symbol for site in structure}):
+        targets = _coordinates(bulk, element)
+        if not len(targets):
+            continue
+        found, squares = pbc_shortest_vectors(
+            bulk.lattice, targets, _coordinates(structure, element) + trial, return_d2=True
+        )
+        nearest = squares.argmin(axis=0)
+        vectors.append(found[nearest, np.arange(found.shape[1])])
+    return np.concatenate(vectors)
+
+
+def _matches(structure: Structure, bulk: Structure, trial: np.ndarray) -> float:
+    """Return the share of host atoms that lie on atoms of their kind in the bulk."""
+    lengths = np.linalg.norm(_displacements(structure, bulk, trial), axis=1)
+    return float(np.mean(lengths < MATCHED))
+
+
+def _median_displacement(structure: Structure, bulk: Structure, trial: np.ndarray) -> np.ndarray:
+    """Return the median displacement of the atoms from the bulk's, in Å, shape (3,)."""
+    return np.median(_displacements(structure, bulk, trial), axis=0)

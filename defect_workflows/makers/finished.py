@@ -1,0 +1,176 @@
+"""What is done with one finished calculation at a time: small functions that processes can run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pymatgen.core import Composition
+
+from defect_workflows.calculations import DefectCalculation
+from defect_workflows.dft.finished import read_calculation
+from defect_workflows.documents.base import Matrix3D
+from defect_workflows.documents.calculations import FinishedCalculation
+from defect_workflows.documents.defects import DefectState
+from defect_workflows.documents.levels import (
+    LevelCalculation,
+    LevelWarning,
+    MetastableState,
+    Scheme,
+    StateAnalysis,
+    StateError,
+)
+from defect_workflows.errors import (
+    CalculationError,
+    DefectWorkflowsError,
+    InputError,
+    InvalidChargeError,
+)
+from defect_workflows.levels.analysis import analyse
+from defect_workflows.levels.identify import identify
+
+
+@dataclass(frozen=True)
+class ReadState:
+    """A calculation of a state as it was read."""
+
+    asked: DefectCalculation
+    finished: FinishedCalculation
+
+
+@dataclass(frozen=True)
+class AnalysedState:
+    """A state with everything that is computed of it alone."""
+
+    read: ReadState
+    state: DefectState
+    calculation: LevelCalculation
+    analysis: StateAnalysis
+    warnings: list[LevelWarning] = field(default_factory=list)
+
+
+def read_bulk(folder: Path) -> FinishedCalculation:
+    """Read the pristine supercell.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is charged, or shows a defect's worth of nothing.
+    """
+    try:
+        bulk = _without_frames(read_calculation(folder))
+    except CalculationError as error:
+        raise InputError(f"bulk.dir: {error}") from None
+    if bulk.charge != 0:
+        raise InputError(f"bulk.dir: found charge {bulk.charge:+d}, expected a neutral bulk")
+    return bulk
+
+
+def read_state(asked: DefectCalculation) -> ReadState | StateError:
+    """Read a calculation of a state and check its charge; what is wrong with it is returned."""
+    try:
+        finished = _without_frames(read_calculation(asked.dir))
+        if asked.charge is not None and finished.charge != asked.charge:
+            raise InvalidChargeError(
+                f"{asked.dir}: found charge {finished.charge:+d} (NELECT {finished.nelect:g}, "
+                f"{_valences(finished)}), expected {asked.charge:+d} as given for {asked.name}"
+            )
+    except DefectWorkflowsError as error:
+        return state_error(asked, str(error))
+    return ReadState(asked, finished)
+
+
+def read_phase(folder: Path) -> tuple[Composition, float, bool]:
+    """Return composition, energy in eV and whether the SCF is converged, of a competing phase.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    """
+    try:
+        found = read_calculation(folder, planes=False)
+    except CalculationError as error:
+        raise InputError(f"chemical_potentials.dirs: {error}") from None
+    return found.structure.composition, found.energy, found.scf_converged
+
+
+def analyse_state(
+    read: ReadState,
+    bulk: LevelCalculation,
+    dielectric: Matrix3D | None,
+    scheme: Scheme | Literal["auto"],
+) -> AnalysedState | StateError:
+    """Identify a defect and analyse it against the bulk; what is wrong with it is returned."""
+    try:
+        calculation = LevelCalculation.from_finished(read.finished)
+        state, calculation, warnings = identify(read.asked.name, calculation, bulk)
+        analysis = analyse(state, calculation, bulk, dielectric, scheme)
+    except DefectWorkflowsError as error:
+        return state_error(read.asked, str(error))
+    return AnalysedState(read, state, calculation, analysis, warnings)
+
+
+def choose_lowest(read: Iterable[ReadState]) -> tuple[list[ReadState], list[MetastableState]]:
+    """Return the lowest calculation of every state, and the others.
+
+    Calculations with other atoms are not compared: one of them is of another defect.
+    """
+    groups: dict[tuple[str, int, str], list[ReadState]] = {}
+    for item in read:
+        finished = item.finished
+        key = (item.asked.name, finished.charge, finished.structure.composition.formula)
+        groups.setdefault(key, []).append(item)
+    used, metastable = [], []
+    for (name, charge, _), items in groups.items():
+        lowest, *others = sorted(items, key=lambda item: item.finished.energy)
+        used.append(lowest)
+        metastable += [
+            MetastableState(
+                defect=name,
+                charge=charge,
+                energy=item.finished.energy,
+                above=item.finished.energy - lowest.finished.energy,
+                magnetization=item.finished.magnetization,
+                directory=str(item.asked.dir),
+            )
+            for item in others
+        ]
+    return used, metastable
+
+
+def without_doubles(
+    analysed: Iterable[AnalysedState],
+) -> tuple[list[AnalysedState], list[StateError]]:
+    """Return each state once; another defect of the same name and charge is an error."""
+    kept: dict[str, AnalysedState] = {}
+    errors = []
+    for item in analysed:
+        first = kept.setdefault(item.state.name, item)
+        if first is not item:
+            errors.append(
+                state_error(
+                    item.read.asked,
+                    f"{item.state.name}: found another defect than in {first.read.asked.dir}, "
+                    "expected the same for the same name and charge",
+                )
+            )
+    return list(kept.values()), errors
+
+
+def state_error(asked: DefectCalculation, message: str) -> StateError:
+    """Return the record of a state that cannot be used."""
+    return StateError(
+        defect=asked.name, charge=asked.charge, directory=str(asked.dir), message=message
+    )
+
+
+def _without_frames(calculation: FinishedCalculation) -> FinishedCalculation:
+    """Leave out the way to the final structure: levels do not need it, processes would send it."""
+    return calculation.model_copy(update={"frames": []})
+
+
+def _valences(finished: FinishedCalculation) -> str:
+    return ", ".join(f"ZVAL {value:g} of {symbol}" for symbol, value in finished.valences.items())
