@@ -19,6 +19,7 @@ from defect_workflows.dft.read import SinglePointResult, read_single_point
 from defect_workflows.dft.run import here, run_single_point
 from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
+from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.errors import CalculationError
 from defect_workflows.fidelity import Fidelity
 from defect_workflows.settings import read_settings
@@ -132,3 +133,11 @@ def collect_labels(
 ) -> LabelSet:
     """Put labels together: refused ones listed, one level of theory checked."""
     return collect(results, settings, previous)
+
+
+@reuse.job(data=["labels"], output_schema=LabelSet)
+def collect_verified(
+    verified: list[VerifiedCandidate], settings: DftSettings, previous: LabelSet
+) -> LabelSet:
+    """Add the single points of verified and refined candidates to the labels."""
+    return collect([label for item in verified for label in item.labels], settings, previous)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from pydantic import Field
 
 from defect_workflows.charge import charge_of
-from defect_workflows.documents.base import Document, EncodedObject, Matrix3D, StructureField, Vector3D
+from defect_workflows.documents.base import (
+    Document,
+    EncodedObject,
+    Matrix3D,
+    StructureField,
+    Vector3D,
+)
 from defect_workflows.documents.labels import LevelOfTheory, PlanarPotential
 
 
@@ -13,7 +19,9 @@ class Frame(Document):
     """One ionic step of a calculation."""
 
     step: int = Field(description="Number of the ionic step, from 1.")
-    structure: StructureField = Field(description="Structure of the step, which carries the charge.")
+    structure: StructureField = Field(
+        description="Structure of the step, which carries the charge."
+    )
     energy: float = Field(description="Raw energy in eV (sigma -> 0).")
     forces: list[Vector3D] | None = Field(description="Forces in eV/Å, one per atom, if printed.")
     stress: Matrix3D | None = Field(
