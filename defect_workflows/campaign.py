@@ -224,8 +224,14 @@ class ConvergenceSettings(Section):
     refine_window: float = Field(
         default=0.05, ge=0, description="Refine minima up to this far above the lowest, eV."
     )
+    round_refinements: int = Field(
+        default=3,
+        ge=0,
+        description="HSE06 single points spent per round on refining one candidate, before the "
+        "potential is trained again with them.",
+    )
     max_refinements: int = Field(
-        default=4, ge=0, description="HSE06 single points spent on refining one winner."
+        default=20, ge=0, description="HSE06 single points spent on refining one winner, in all."
     )
 
 

@@ -10,6 +10,7 @@ from defect_workflows.campaign import Campaign
 from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
 from defect_workflows.userfile import dielectric_tensor
+from defect_workflows.makers.campaign import LAST_EXCHANGES
 
 
 class PlannedStep(Document):
@@ -51,6 +52,7 @@ def make_plan(campaign: Campaign) -> Plan:
     rounds = campaign.convergence.max_rounds
     shortlisted = campaign.search.shortlist * states
     uncertain = campaign.search.uncertain * states
+    exchanged = 2 * states * (rounds + LAST_EXCHANGES)
     steps = [
         PlannedStep(stage="host", what="pristine supercell", pbe=1, hse06=1),
         PlannedStep(stage="label", what="sampled configurations", pbe=sampled),
@@ -67,13 +69,13 @@ def make_plan(campaign: Campaign) -> Plan:
         ),
         PlannedStep(
             stage="refine",
-            what="last step to the minima, if every candidate needed it",
-            hse06=campaign.convergence.max_refinements * shortlisted * rounds,
+            what="winners offered to both neighbouring charge states",
+            hse06=exchanged,
         ),
         PlannedStep(
             stage="refine",
-            what="minima of both neighbouring charge states, likewise",
-            hse06=2 * states * (1 + campaign.convergence.max_refinements),
+            what="last steps to the minima, if every candidate needed them all",
+            hse06=campaign.convergence.max_refinements * (shortlisted * rounds + exchanged),
         ),
     ]
     return Plan(

@@ -42,6 +42,10 @@ class StoredOutput(MSONable):
         """Return the address of an attribute."""
         return type(self)(self.uuid, [*self.attributes, ("a", name)])
 
+    def item(self, index: int) -> Self:
+        """Return the address of an item of a list."""
+        return type(self)(self.uuid, [*self.attributes, ("i", index)])
+
     def value(self) -> Any:
         """Read the output from the store of the running job."""
         return OutputReference(self.uuid, tuple(self.attributes)).resolve(CURRENT_JOB.store)

@@ -20,6 +20,7 @@ from defect_workflows.dft.read import SinglePointResult, read_single_point
 from defect_workflows.dft.run import here, run_single_point
 from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
+from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.errors import CalculationError
 from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity
 from defect_workflows.settings import read_settings
@@ -145,3 +146,11 @@ def take_ingested(formulas: list[str]) -> LabelSet:
         Compositions of the campaign's cells, e.g. Mg109O107.
     """
     return ingested_labels(CURRENT_JOB.store, CAMPAIGN_FIDELITIES, formulas)
+
+
+@reuse.job(data=["labels"], output_schema=LabelSet)
+def collect_verified(
+    verified: list[VerifiedCandidate], settings: DftSettings, previous: LabelSet
+) -> LabelSet:
+    """Add the single points of verified and refined candidates to the labels."""
+    return collect([label for item in verified for label in item.labels], settings, previous)

@@ -36,4 +36,13 @@ class VerificationDocument(Document):
 
     verified: list[VerifiedCandidate] = Field(description="Every candidate that has a label.")
     labels: LabelSet = Field(description="All labels so far, those of this round included.")
+
+
+class RoundDocument(Document):
+    """A finished round: what it knows, and whether another one is needed."""
+
+    verified: list[VerifiedCandidate] = Field(
+        description="Verified candidates of all rounds so far, refined as far as they got."
+    )
+    labels: LabelSet = Field(description="All labels so far, those of the refinements included.")
     rounds: list[RoundRecord] = Field(description="This round and those before it.")

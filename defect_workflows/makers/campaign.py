@@ -9,19 +9,20 @@ from jobflow import Flow, Maker, Response
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.defects.jobs import generate_defects, sample_configurations
-from defect_workflows.dft.jobs import collect_labels
-from defect_workflows.documents.search import VerifiedCandidate
-from defect_workflows.documents.verification import VerificationDocument
+from defect_workflows.dft.jobs import collect_labels, collect_verified
+from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
 from defect_workflows.makers.learning import TrainingMaker
 from defect_workflows.makers.verification import RefinementMaker, VerificationMaker
 from defect_workflows.mlip.jobs import select_configurations
 from defect_workflows.report.jobs import summarise
-from defect_workflows.search.jobs import search_states
-from defect_workflows.search.verify import contenders
+from defect_workflows.search.jobs import conclude_round, gather, search_states
 from defect_workflows.stored import StoredOutput, growing_job, part
 from defect_workflows.userfile import dielectric_tensor
+
+LAST_EXCHANGES = 2
+"""How often the winners of neighbouring charge states are exchanged at the end, at most."""
 
 
 @dataclass
@@ -102,13 +103,20 @@ class CampaignMaker(Maker):
             labels=high.output,
             defects=defects.output,
             bulk_label=host.output["hse06"],
-            done={"potentials": [], "searches": [], "verified": [], "rounds": []},
+            done={"potentials": [], "searches": [], "rounds": []},
         )
         jobs = [defects, host, reference, sampled, low, selected, high, rounds]
         return Flow(jobs, rounds.output, name=self.name)
 
-    def round(self, labels: Any, defects: Any, bulk_label: Any, done: dict[str, list]) -> Flow:
-        """Make one round of training, search and verification, and the decision after it.
+    def round(
+        self,
+        labels: Any,
+        defects: Any,
+        bulk_label: Any,
+        done: dict[str, list],
+        known: StoredOutput | None = None,
+    ) -> Flow:
+        """Make one round of training, search, verification, refinement, and the decision after it.
 
         Parameters
         ----------
@@ -116,9 +124,12 @@ class CampaignMaker(Maker):
             References to the `LabelSet`, the `DefectSet` and the HSE06 label of the pristine
             supercell.
         done
-            ``potentials``, ``searches`` and ``verified`` candidates: references to those of the
-            rounds before; ``rounds``: their records.
+            ``potentials`` and ``searches``: references to those of the rounds before; ``rounds``:
+            their records.
+        known
+            Verified candidates of the rounds before.
         """
+        convergence = self.campaign.convergence
         number = len(done["potentials"])
         previous = done["potentials"][-1] if number else None
         potential = staged(self.training.make(labels, round=number, previous=previous), "train")
@@ -130,68 +141,90 @@ class CampaignMaker(Maker):
                 self.campaign.search,
                 seed=self.campaign.sampling.seed,
                 round=number,
+                known=known or [],
+                window=convergence.refine_window,
             ),
             "search",
         )
         verification = staged(
-            self.verification.make(
-                found.output, potential.output, labels, part(defects, "states"), done["rounds"]
+            self.verification.make(found.output, potential.output, labels, number), "verify"
+        )
+        together = staged(gather(known or [], verification.output.verified), "verify")
+        settled = staged(
+            self.refinement.settle(
+                potential.output,
+                together.output,
+                part(defects, "states"),
+                limit=min(convergence.round_refinements, convergence.max_refinements),
+                exchanges=1,
+            ),
+            "refine",
+        )
+        learnt = staged(
+            collect_verified(settled.output, self.campaign.dft, verification.output.labels),
+            "refine",
+        )
+        concluded = staged(
+            conclude_round(
+                verification.output,
+                settled.output,
+                learnt.output,
+                part(defects, "states"),
+                done["rounds"],
+                convergence,
             ),
             "verify",
         )
         decision = staged(
             self.decide(
-                verification.output,
+                concluded.output,
                 defects,
                 bulk_label,
                 [*done["potentials"], potential.output],
                 [*done["searches"], found.output],
-                [*done["verified"], verification.output.verified],
             ),
             "verify",
         )
+        settled.name = f"settle round {number}"
         decision.name = f"decide after round {number}"
-        jobs = [potential, found, verification, decision]
+        jobs = [potential, found, verification, together, settled, learnt, concluded, decision]
         return Flow(jobs, decision.output, name=f"round {number}")
 
     @growing_job
     def decide(
         self,
-        verification: StoredOutput,
+        concluded: StoredOutput,
         defects: StoredOutput,
         bulk_label: StoredOutput,
         potentials: list[StoredOutput],
         searches: list[StoredOutput],
-        verified: list[StoredOutput],
     ) -> Response:
         """Go on to another round, or to the levels.
 
         Parameters
         ----------
-        verification, defects, bulk_label
-            The `VerificationDocument` of this round; the rest as in `round`.
-        potentials, searches, verified
+        concluded, defects, bulk_label
+            The `RoundDocument` of this round; the rest as in `round`.
+        potentials, searches
             Those of all rounds.
         """
-        document: VerificationDocument = verification.value()
-        records = document.rounds
+        records: list[RoundRecord] = concluded.part("rounds").value()
         if records[-1].converged or len(records) >= self.campaign.convergence.max_rounds:
-            everything = [item for stored in verified for item in stored.value()]
-            flow = self.finish(verification, everything, defects, bulk_label, potentials, searches)
+            flow = self.finish(concluded, defects, bulk_label, potentials, searches)
         else:
             done: dict[str, list] = {
                 "potentials": potentials,
                 "searches": searches,
-                "verified": verified,
                 "rounds": records,
             }
-            flow = self.round(verification.part("labels"), defects, bulk_label, done)
+            flow = self.round(
+                concluded.part("labels"), defects, bulk_label, done, concluded.part("verified")
+            )
         return Response(replace=flow)
 
     def finish(
         self,
-        verification: StoredOutput,
-        everything: list[VerifiedCandidate],
+        concluded: StoredOutput,
         defects: StoredOutput,
         bulk_label: StoredOutput,
         potentials: list[StoredOutput],
@@ -199,21 +232,23 @@ class CampaignMaker(Maker):
     ) -> Flow:
         """Make the last part: winners of all rounds refined, levels assembled, all summarised."""
         convergence = self.campaign.convergence
-        refined = [
-            staged(self.refinement.make(potentials[-1], item), "refine")
-            for item in contenders(everything, convergence.refine_window)
-        ]
-        exchanged = self.refinement.exchange(
-            potentials[-1], [item.output for item in refined], defects.part("states")
+        settled = staged(
+            self.refinement.settle(
+                potentials[-1],
+                concluded.part("verified"),
+                defects.part("states"),
+                limit=convergence.max_refinements,
+                exchanges=LAST_EXCHANGES,
+            ),
+            "refine",
         )
-        exchanged.name = "exchange between charge states"
-        verified = staged(exchanged, "refine").output
+        settled.name = "settle winners"
         levels = staged(
             assemble_levels(
                 defects.part("host"),
                 defects.part("states"),
                 bulk_label,
-                verified,
+                settled.output,
                 self.campaign.levels,
                 candidates=searches[-1].part("candidates"),
                 bulk_energy_mlip=searches[-1].part("bulk_energy"),
@@ -227,10 +262,10 @@ class CampaignMaker(Maker):
                 levels.output,
                 potentials,
                 searches,
-                verification.part("rounds"),
-                verified,
-                verification.part("labels"),
+                concluded.part("rounds"),
+                settled.output,
+                concluded.part("labels"),
             ),
             "levels",
         )
-        return Flow([*refined, exchanged, levels, summary], summary.output, name="levels")
+        return Flow([settled, levels, summary], summary.output, name="levels")

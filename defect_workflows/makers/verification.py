@@ -11,7 +11,6 @@ from defect_workflows.campaign import ConvergenceSettings, DftSettings, SearchSe
 from defect_workflows.dft.jobs import SinglePointMaker, collect_labels
 from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
-from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
 from defect_workflows.search.jobs import (
     extend,
@@ -21,7 +20,7 @@ from defect_workflows.search.jobs import (
     verify_start,
 )
 from defect_workflows.search.shortlist import shortlist
-from defect_workflows.search.verify import winners
+from defect_workflows.search.verify import contenders
 from defect_workflows.stored import StoredOutput, growing_job
 
 if TYPE_CHECKING:
@@ -53,20 +52,17 @@ class VerificationMaker(Maker):
         found: StoredOutput,
         potential: StoredOutput,
         labels: StoredOutput,
-        states: StoredOutput,
-        rounds: list[RoundRecord],
+        number: int,
     ) -> Response:
         """Replace this job by the single points and their comparison with the potential.
 
         Parameters
         ----------
-        found, potential, labels, states
-            This round's `SearchDocument` and `PotentialDocument`, the `LabelSet` so far and the
-            defect states asked for.
-        rounds
-            Records of the rounds before.
+        found, potential, labels
+            This round's `SearchDocument` and `PotentialDocument`, and the `LabelSet` so far.
+        number
+            Number of the round, from 0.
         """
-        number = len(rounds)
         document: SearchDocument = found.value()
         candidates = shortlist(document.candidates, self.search)
         pairs = [self.single_points.make(configuration_of(item, number)) for item in candidates]
@@ -83,9 +79,6 @@ class VerificationMaker(Maker):
             candidates,
             [flow.output["hse06"] for flow in pairs],
             together.output,
-            {state.name: state.defect for state in states.value()},
-            rounds,
-            self.convergence,
         )
         flow = Flow([*pairs, *others, together, comparison], comparison.output, name=self.name)
         return Response(replace=staged(flow, "verify"))
@@ -93,7 +86,7 @@ class VerificationMaker(Maker):
 
 @dataclass
 class RefinementMaker(Maker):
-    """The last step to the hybrid minimum of one candidate, one HSE06 single point at a time.
+    """The last steps to the hybrid minima of candidates, one HSE06 single point at a time.
 
     Parameters
     ----------
@@ -117,86 +110,106 @@ class RefinementMaker(Maker):
         point = SinglePointMaker("HSE06 single point", "hse06", dft, potentials=True)
         return cls(hse06=point, convergence=convergence)
 
-    @growing_job
+    @growing_job(data=["labels"])
     def make(
-        self, potential: StoredOutput, verified: VerifiedCandidate | StoredOutput | None
-    ) -> Response | VerifiedCandidate | None:
-        """Return the candidate if its forces are small enough, else replace by the next point.
+        self, potential: StoredOutput, verified: StoredOutput, limit: int
+    ) -> Response | VerifiedCandidate:
+        """Return the candidate if its refinement is finished, else replace by the next point.
 
         Parameters
         ----------
         potential
             The `PotentialDocument`.
         verified
-            The candidate with its HSE06 labels so far; None if there is nothing to refine.
+            The candidate with its HSE06 labels so far.
+        limit
+            HSE06 single points to spend on it, in all.
         """
-        found = verified.value() if isinstance(verified, StoredOutput) else verified
-        return None if found is None else self._next(potential, found)
-
-    def _next(
-        self, potential: StoredOutput, verified: VerifiedCandidate
-    ) -> Response | VerifiedCandidate:
-        done = len(verified.labels) - 1
-        if (
-            verified.refinement_ended
-            or verified.max_force <= self.convergence.final_force
-            or done >= self.convergence.max_refinements
-        ):
-            return verified
-        step = refine_structure(potential, verified.labels)
-        point = self.hse06.make(step.output, prev_dir=verified.label.directory)
+        found: VerifiedCandidate = verified.value()
+        if self.finished(found, limit):
+            return found
+        step = refine_structure(potential, found.labels)
+        point = self.hse06.make(step.output, prev_dir=found.label.directory)
         extended = extend(verified, point.output)
-        again = self.make(potential, extended.output)
+        again = self.make(potential, extended.output, limit)
         flow = Flow([step, point, extended, again], again.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
-    @growing_job
-    def exchange(
-        self, potential: StoredOutput, refined: list[StoredOutput], states: StoredOutput
-    ) -> Response:
-        """Offer the refined winner of each charge state to its neighbours, and refine it there.
+    def finished(self, verified: VerifiedCandidate, limit: int) -> bool:
+        """Tell whether a candidate is at its minimum, or has had its share of single points."""
+        return (
+            verified.refinement_ended is not None
+            or verified.max_force <= self.convergence.final_force
+            or len(verified.labels) > limit
+        )
+
+    @growing_job(data=["labels"])
+    def settle(
+        self,
+        potential: StoredOutput,
+        verified: StoredOutput,
+        states: StoredOutput,
+        limit: int,
+        exchanges: int,
+    ) -> Response | list[VerifiedCandidate]:
+        """Refine what may be a ground state, then offer it to the neighbouring charge states.
 
         A structure that one charge state found may be the ground state of the next one too, where
-        the potential alone did not lead: ShakeNBreak's advice, at the hybrid functional.
+        the potential alone did not lead: ShakeNBreak's advice, at the hybrid functional. What an
+        exchange brings is refined in turn.
 
         Parameters
         ----------
         potential
             The `PotentialDocument`.
-        refined
-            Every refined candidate.
+        verified
+            Verified candidates of all states.
         states
             The defect states asked for.
+        limit
+            HSE06 single points to spend on one candidate, in all.
+        exchanges
+            How often structures are exchanged, at most.
         """
-        from defect_workflows.search.cluster import SAME_DISTANCE, difference
-        from defect_workflows.search.starts import Start, neighbour_starts
-
-        asked: list[DefectState] = states.value()
-        best = winners(item.value() for item in refined)
-        found = {name: item.label.configuration.structure for name, item in best.items()}
-        minima = [Start(name, "Winner", structure) for name, structure in found.items()]
+        known: list[VerifiedCandidate] = verified.value()
+        chosen = {id(item) for item in contenders(known, self.convergence.refine_window)}
+        unfinished = [
+            index
+            for index, item in enumerate(known)
+            if id(item) in chosen and not self.finished(item, limit)
+        ]
         jobs: list[Job] = []
-        ends = []
-        for state in asked:
-            for start in neighbour_starts(state, asked, minima):
-                mine = found.get(state.name)
-                if mine is not None and difference(mine, start.structure) < SAME_DISTANCE:
-                    continue
-                point = self.hse06.make(_exchanged(state, start))
-                verified = verify_start(potential, start.name, point.output)
-                end = self.make(potential, verified.output)
-                jobs += [point, verified, end]
-                ends.append(end.output)
-        together = gather([*refined, *ends])
-        flow = Flow([*jobs, together], together.output, name=f"{self.name} exchange")
+        ends: list[Job] = []
+        if unfinished:
+            ends = [self.make(potential, verified.item(index), limit) for index in unfinished]
+        elif exchanges:
+            exchanges -= 1
+            for start in _offers(known, states.value()):
+                point = self.hse06.make(_exchanged(start))
+                ends.append(verify_start(potential, start.name, point.output))
+                jobs.append(point)
+        if not ends:
+            return known
+        together = gather(verified, [end.output for end in ends], unfinished)
+        again = self.settle(potential, together.output, states, limit, exchanges)
+        again.name = "settle"
+        flow = Flow([*jobs, *ends, together, again], again.output, name=f"{self.name} candidates")
         return Response(replace=staged(flow, "refine"))
 
 
-def _exchanged(state: DefectState, start: Start) -> ChargedConfiguration:
+def _offers(known: list[VerifiedCandidate], states: list[DefectState]) -> list[Start]:
+    # imported late: it brings torch
+    from defect_workflows.search.starts import exchanged_starts
+
+    return exchanged_starts(known, states)
+
+
+def _exchanged(start: Start) -> ChargedConfiguration:
     """Return the configuration of a neighbour's winner in a charge state."""
+    defect = start.state.rsplit("_", 1)[0]
     return ChargedConfiguration.of(
         start.structure,
-        Origin(state=state.name, family=f"{state.defect}/{start.name}", kind="search"),
+        Origin(state=start.state, family=f"{defect}/{start.name}", kind="search"),
     )
 
 

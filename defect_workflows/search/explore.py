@@ -58,6 +58,7 @@ def search(
     seed: int,
     fingerprint: str,
     round: int = 0,
+    known: Sequence[Start] = (),
 ) -> SearchDocument:
     """Search the ground-state structures of defect states on the hse06 head.
 
@@ -81,6 +82,8 @@ def search(
         Fingerprint of potential, states and settings.
     round
         Round of the campaign, recorded with what is handed on.
+    known
+        Further starts: what HSE06 has found so far.
     """
     begin = time.perf_counter()
     control = in_charge_state(bulk, 0)
@@ -89,6 +92,7 @@ def search(
     )
     runs = relaxer.run(
         [start for state in states for start in starts(state, settings, seed)]
+        + list(known)
         + control_starts(control, settings, seed)
     )
     minima = [

@@ -5,7 +5,7 @@ torch takes seconds and hundreds of megabytes to import: only the jobs themselve
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -17,8 +17,12 @@ from defect_workflows.documents.defects import ChargedConfiguration, DefectState
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
-from defect_workflows.documents.verification import RoundRecord, VerificationDocument
-from defect_workflows.search.verify import assess, extended, verify
+from defect_workflows.documents.verification import (
+    RoundDocument,
+    RoundRecord,
+    VerificationDocument,
+)
+from defect_workflows.search.verify import assess, contenders, extended, verify
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -31,6 +35,8 @@ def search_states(
     settings: SearchSettings,
     seed: int = 1,
     round: int = 0,
+    known: Sequence[VerifiedCandidate] = (),
+    window: float = 0.0,
     device: Device = "auto",
 ) -> SearchDocument:
     """Search the ground-state structures of all states on the potential.
@@ -49,13 +55,21 @@ def search_states(
         Seed of the rattles.
     round
         Round of the campaign.
+    known
+        Verified candidates of the rounds before: the lowest are starts too.
+    window
+        Those up to so far above the lowest of their state, in eV of HSE06.
     device
         Where to run: 'auto' takes a GPU when there is one.
     """
     from defect_workflows.mlip.predict import Potential
     from defect_workflows.search.explore import search
+    from defect_workflows.search.starts import verified_starts
 
-    key = reuse.fingerprint("search", potential.fingerprint, states, bulk, settings, seed, round)
+    found = verified_starts(contenders(known, window))
+    key = reuse.fingerprint(
+        "search", potential.fingerprint, states, bulk, settings, seed, round, found
+    )
     return reuse.finished_or(
         lambda: search(
             Potential.from_document(potential, device),
@@ -65,6 +79,7 @@ def search_states(
             seed=seed,
             fingerprint=key,
             round=round,
+            known=found,
         ),
         key,
         SearchDocument,
@@ -103,12 +118,9 @@ def verify_candidates(
     candidates: Sequence[Candidate],
     points: Sequence[Label | RefusedLabel],
     labels: LabelSet,
-    states: Mapping[str, str],
-    rounds: Sequence[RoundRecord],
-    settings: ConvergenceSettings,
     device: Device = "auto",
 ) -> VerificationDocument:
-    """Compare the potential with HSE06 at what it found, and tell whether the rounds may end.
+    """Compare the potential with HSE06 at what it found.
 
     Parameters
     ----------
@@ -118,12 +130,6 @@ def verify_candidates(
         Candidates and their HSE06 single points, in the same order; refused ones drop out.
     labels
         All labels so far.
-    states
-        Name of the defect of every state asked for.
-    rounds
-        Records of the rounds before.
-    settings
-        When the rounds may end.
     device
         Where to run.
     """
@@ -135,11 +141,38 @@ def verify_candidates(
         if isinstance(point, Label)
     ]
     verified = verify(Potential.from_document(potential, device), pairs)
-    return VerificationDocument(
-        verified=verified,
-        labels=labels,
-        rounds=[*rounds, assess(verified, states, rounds, settings)],
-    )
+    return VerificationDocument(verified=verified, labels=labels)
+
+
+@reuse.job(output_schema=RoundDocument, data=["labels", "verified"])
+def conclude_round(
+    verification: VerificationDocument,
+    settled: Sequence[VerifiedCandidate],
+    labels: LabelSet,
+    states: Sequence[DefectState],
+    rounds: Sequence[RoundRecord],
+    settings: ConvergenceSettings,
+) -> RoundDocument:
+    """Tell whether the rounds may end.
+
+    Parameters
+    ----------
+    verification
+        What this round's search found, against HSE06.
+    settled
+        Verified candidates of all rounds, refined.
+    labels
+        All labels so far.
+    states
+        The defect states asked for.
+    rounds
+        Records of the rounds before.
+    settings
+        When the rounds may end.
+    """
+    defects = {state.name: state.defect for state in states}
+    record = assess(verification.verified, settled, defects, rounds, settings)
+    return RoundDocument(verified=list(settled), labels=labels, rounds=[*rounds, record])
 
 
 @reuse.job(output_schema=VerifiedCandidate)
@@ -184,7 +217,22 @@ def verify_start(
     return verify(model, [(candidate, point)])[0]
 
 
-@reuse.job
-def gather(verified: Sequence[VerifiedCandidate | None]) -> list[VerifiedCandidate]:
-    """Put verified candidates together, without those whose single point was refused."""
-    return [item for item in verified if item is not None]
+@reuse.job(data=["labels"])
+def gather(
+    known: Sequence[VerifiedCandidate],
+    more: Sequence[VerifiedCandidate | None],
+    instead: Sequence[int] = (),
+) -> list[VerifiedCandidate]:
+    """Put verified candidates together.
+
+    Parameters
+    ----------
+    known
+        Verified candidates.
+    more
+        Further ones; None where a single point was refused.
+    instead
+        Indices of known ones whose place the further ones take, one each; the rest is added.
+    """
+    kept = [item for index, item in enumerate(known) if index not in set(instead)]
+    return [*kept, *(item for item in more if item is not None)]

@@ -17,7 +17,10 @@ from defect_workflows.distortions import (
     seed_of,
 )
 from defect_workflows.documents.defects import BULK, DefectState
+from defect_workflows.documents.search import VerifiedCandidate
+from defect_workflows.search.cluster import SAME_DISTANCE, difference
 from defect_workflows.search.relax import SHORTEST_CONTACT
+from defect_workflows.search.verify import winners
 
 SHAKE = 0.1
 """Standard deviation in Å of the rattle that minima are tested with."""
@@ -93,6 +96,42 @@ def neighbour_starts(
         )
         for minimum in minima
         if (charge := siblings.get(minimum.state)) in neighbours
+    ]
+
+
+def exchanged_starts(
+    verified: Sequence[VerifiedCandidate], states: Sequence[DefectState]
+) -> list[Start]:
+    """Return the winner of each charge state as starts of its neighbours, where it is new to them.
+
+    Named e.g. 'Winner_from_-1'.
+    """
+    minima = [
+        Start(state, "Winner", item.label.configuration.structure)
+        for state, item in winners(verified).items()
+    ]
+    return [
+        start
+        for state in states
+        for start in neighbour_starts(state, states, minima)
+        if all(
+            difference(label.configuration.structure, start.structure) >= SAME_DISTANCE
+            for item in verified
+            if item.candidate.state == state.name
+            for label in (item.labels[0], item.label)
+        )
+    ]
+
+
+def verified_starts(verified: Sequence[VerifiedCandidate]) -> list[Start]:
+    """Return where verified candidates have got to at HSE06 as starts, e.g. 'Verified_1'."""
+    return [
+        Start(
+            state=item.candidate.state,
+            name=f"Verified_{number}",
+            structure=item.label.configuration.structure,
+        )
+        for number, item in enumerate(verified, start=1)
     ]
 
 

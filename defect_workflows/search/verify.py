@@ -12,6 +12,7 @@ from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.documents.labels import Label, RefusedLabel
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.documents.verification import RoundRecord, StateCheck
+from defect_workflows.search.cluster import SAME_DISTANCE, difference
 
 if TYPE_CHECKING:
     from defect_workflows.mlip.predict import Potential
@@ -62,14 +63,29 @@ def winners(verified: Iterable[VerifiedCandidate]) -> dict[str, VerifiedCandidat
 
 
 def contenders(verified: Iterable[VerifiedCandidate], window: float) -> list[VerifiedCandidate]:
-    """Return the candidates of each state up to `window` eV above its lowest HSE06 energy."""
-    verified = list(verified)
-    best = winners(verified)
-    return [item for item in verified if item.energy - best[item.candidate.state].energy <= window]
+    """Return what may be the ground state of its state: lowest HSE06 energy first.
+
+    Candidates up to `window` eV above the lowest of their state, and of those that have got to the
+    same structure one, the lowest.
+    """
+    chosen: list[VerifiedCandidate] = []
+    for item in sorted(verified, key=lambda item: item.energy):
+        mine = [other for other in chosen if other.candidate.state == item.candidate.state]
+        structure = item.label.configuration.structure
+        if not mine or (
+            item.energy - mine[0].energy <= window
+            and all(
+                difference(other.label.configuration.structure, structure) >= SAME_DISTANCE
+                for other in mine
+            )
+        ):
+            chosen.append(item)
+    return chosen
 
 
 def assess(
-    verified: Sequence[VerifiedCandidate],
+    found: Sequence[VerifiedCandidate],
+    settled: Sequence[VerifiedCandidate],
     states: Mapping[str, str],
     history: Sequence[RoundRecord],
     settings: ConvergenceSettings,
@@ -78,8 +94,10 @@ def assess(
 
     Parameters
     ----------
-    verified
-        Candidates of this round with their HSE06 labels.
+    found
+        Candidates of this round with their HSE06 labels: the errors are those of the lowest.
+    settled
+        Candidates of all rounds, refined: the levels are those of the lowest.
     states
         Name of the defect of every state asked for.
     history
@@ -87,12 +105,13 @@ def assess(
     settings
         Criteria.
     """
-    best = winners(verified)
+    lowest = winners(settled)
+    best = winners(found)
     checks = [
         StateCheck(
             state=name,
             charge=item.candidate.charge,
-            energy=item.energy,
+            energy=lowest[name].energy,
             energy_error=item.energy_error,
             force_error=item.force_error,
         )

@@ -48,6 +48,7 @@ def test_the_first_jobs_of_a_campaign(repository):
         "train",
         "search",
         "verify",
+        "refine",
     }
     assert stages[0] == "defects"
 
