@@ -9,8 +9,8 @@ from pydantic import Field
 from defect_workflows.campaign import Campaign
 from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
-from defect_workflows.userfile import dielectric_tensor
 from defect_workflows.makers.campaign import LAST_EXCHANGES
+from defect_workflows.userfile import dielectric_tensor
 
 
 class PlannedStep(Document):
