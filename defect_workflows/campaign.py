@@ -163,6 +163,16 @@ class SamplingSettings(Section):
     seed: int = Field(default=1, description="Seed of everything random in the sampling.")
 
 
+class TrainingSettings(Section):
+    """What the potential learns from beside the campaign's own labels."""
+
+    ingested: list[Path] = Field(
+        default=[],
+        description="Folders of finished VASP calculations: every converged ionic step of the "
+        "campaign's cells becomes a label. Same level of theory, or the campaign stops.",
+    )
+
+
 class PotentialSettings(Section):
     """The charged multi-fidelity potential."""
 
@@ -270,6 +280,7 @@ class Campaign(Section):
     hse06_share: float = Field(
         default=0.2, gt=0, le=1, description="Share of configurations labelled with HSE06 too."
     )
+    training: TrainingSettings = Field(default_factory=TrainingSettings)
     potential: PotentialSettings = Field(default_factory=PotentialSettings)
     search: SearchSettings = Field(default_factory=SearchSettings)
     convergence: ConvergenceSettings = Field(default_factory=ConvergenceSettings)
@@ -277,7 +288,7 @@ class Campaign(Section):
 
     @classmethod
     def from_file(cls, path: Path | str) -> Campaign:
-        """Read and validate a campaign file; a relative host path is relative to the file.
+        """Read and validate a campaign file; relative paths are relative to the file.
 
         Raises
         ------
@@ -288,6 +299,7 @@ class Campaign(Section):
         campaign = read_file(path, cls, "a campaign file")
         if not campaign.host.is_absolute():
             campaign.host = path.parent / campaign.host
+        campaign.training.ingested = [path.parent / one for one in campaign.training.ingested]
         return campaign
 
     def host_structure(self) -> Structure:

@@ -14,11 +14,11 @@ from defect_workflows import reuse
 from defect_workflows.campaign import DftSettings
 from defect_workflows.charge import charge_of
 from defect_workflows.dft.collect import collect
-from defect_workflows.dft.ingest import ingested_labels
+from defect_workflows.dft.ingest import formula_of, ingested_labels
 from defect_workflows.dft.inputs import SinglePointSet, reordered, vasp_order
 from defect_workflows.dft.read import SinglePointResult, read_single_point
 from defect_workflows.dft.run import here, run_single_point
-from defect_workflows.documents.defects import ChargedConfiguration
+from defect_workflows.documents.defects import ChargedConfiguration, DefectSet
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.errors import CalculationError
@@ -137,14 +137,13 @@ def collect_labels(
 
 
 @reuse.job(data=["labels"], output_schema=LabelSet)
-def take_ingested(formulas: list[str]) -> LabelSet:
+def take_ingested(defects: DefectSet) -> LabelSet:
     """Return the ingested labels of the job's own store that a campaign can learn from.
 
-    Parameters
-    ----------
-    formulas
-        Compositions of the campaign's cells, e.g. Mg109O107.
+    Those of its fidelities, in cells with the atoms of its own.
     """
+    cells = [defects.pristine.structure, *(state.structure for state in defects.states)]
+    formulas = {formula_of(cell) for cell in cells}
     return ingested_labels(CURRENT_JOB.store, CAMPAIGN_FIDELITIES, formulas)
 
 

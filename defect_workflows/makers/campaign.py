@@ -9,7 +9,7 @@ from jobflow import Flow, Maker, Response
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.defects.jobs import generate_defects, sample_configurations
-from defect_workflows.dft.jobs import collect_labels, collect_verified
+from defect_workflows.dft.jobs import collect_labels, collect_verified, take_ingested
 from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
@@ -88,8 +88,16 @@ class CampaignMaker(Maker):
             "defects",
         )
         host = staged(self.verified_points.make(defects.output.pristine), "host")
+        ingested = (
+            [staged(take_ingested(defects.output), "label")] if campaign.training.ingested else []
+        )
         reference = staged(
-            collect_labels([host.output["pbe"], host.output["hse06"]], campaign.dft), "host"
+            collect_labels(
+                [host.output["pbe"], host.output["hse06"]],
+                campaign.dft,
+                ingested[0].output if ingested else None,
+            ),
+            "host",
         )
         sampled = staged(sample_configurations(defects.output, campaign.sampling), "sample")
         label = LabellingMaker(single_points=self.single_points)
@@ -105,7 +113,7 @@ class CampaignMaker(Maker):
             bulk_label=host.output["hse06"],
             done={"potentials": [], "searches": [], "rounds": []},
         )
-        jobs = [defects, host, reference, sampled, low, selected, high, rounds]
+        jobs = [defects, host, *ingested, reference, sampled, low, selected, high, rounds]
         return Flow(jobs, rounds.output, name=self.name)
 
     def round(

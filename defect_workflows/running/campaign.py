@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,11 +16,14 @@ from defect_workflows.documents.campaign import CampaignResult, CostRecord
 from defect_workflows.errors import CampaignError, InputError
 from defect_workflows.makers.campaign import CampaignMaker
 from defect_workflows.running import fireworks
+from defect_workflows.running.ingest import ingest
 from defect_workflows.running.local import JobEvent, RunResult, run_flow
 from defect_workflows.running.state import JobRecord, StageStatus, job_records, status
 from defect_workflows.running.stores import embedded_store, store_from_settings
 from defect_workflows.running.workdir import RECORD, claim, refuse_other
 from defect_workflows.settings import read_settings
+
+logger = logging.getLogger(__name__)
 
 _SUMMARY = "summarise"
 
@@ -57,6 +61,7 @@ def run_campaign(
         check_machine(campaign)
         claim(workdir, campaign, rehearse)
         store = _store(workdir)
+        _ingest(campaign, store)
         result = run_flow(flow, store, workdir, workers=read_settings().workers, on_event=on_event)
     _raise_on_failure(result)
     return finished_result(workdir)
@@ -116,14 +121,48 @@ def campaign_status(path: Path) -> tuple[list[StageStatus], list[JobRecord]]:
 
 
 def submit_campaign(campaign: Campaign, worker: str | None = None) -> list[int]:
-    """Put a campaign on FireWorks' LaunchPad and return the numbers of its first jobs."""
+    """Put a campaign on FireWorks' LaunchPad and return the numbers of its first jobs.
+
+    Raises
+    ------
+    InputError
+        If it learns from finished calculations and the settings name no store to put them in.
+    """
     flow = CampaignMaker.from_campaign(campaign).make()
+    if campaign.training.ingested:
+        _ingest(campaign, _machine_store())
     metadata = {"campaign": campaign.host.stem}
     return fireworks.submit(flow, _launchpad(), worker=worker, metadata=metadata)
 
 
+def _ingest(campaign: Campaign, store: JobStore) -> None:
+    """Put the labels that a campaign learns from into its store, each once.
+
+    Raises
+    ------
+    InputError
+        As `ingest`, or if a calculation cannot be used.
+    """
+    if not campaign.training.ingested:
+        return
+    store.connect()
+    report = ingest(campaign.training.ingested, store)
+    for item in report.refused:
+        logger.warning("%s: refused: %s", item.directory, item.reason)
+
+
 def _launchpad() -> fireworks.LaunchPad:
     return fireworks.LaunchPad.auto_load()
+
+
+def _machine_store() -> JobStore:
+    store = store_from_settings(read_settings())
+    if store is None:
+        raise InputError(
+            "training.ingested: found no store in the settings of this machine, expected the one "
+            "that the workers use (DEFECT_WORKFLOWS_STORE)"
+        )
+    return store
 
 
 def _store(workdir: Path) -> JobStore:

@@ -53,6 +53,18 @@ def test_the_first_jobs_of_a_campaign(repository):
     assert stages[0] == "defects"
 
 
+def test_a_campaign_learns_from_finished_calculations(repository, tmp_path):
+    text = (repository / "flows/MgO_v_O/campaign.yaml").read_text()
+    (tmp_path / "MgO.vasp").write_text((repository / "flows/MgO_v_O/MgO.vasp").read_text())
+    (tmp_path / "campaign.yaml").write_text(text + "training: {ingested: [finished]}\n")
+    campaign = Campaign.from_file(tmp_path / "campaign.yaml")
+    assert campaign.training.ingested == [tmp_path / "finished"]
+    jobs = [job for job, _ in CampaignMaker.from_campaign(campaign).make().iterflow()]
+    (taken,) = (job for job in jobs if job.name == "take_ingested")
+    (first, *_) = (job for job in jobs if job.name == "collect_labels")
+    assert first.function_args[2].uuid == taken.uuid
+
+
 @reuse.job
 def number(value: int) -> dict:
     return {"value": value}

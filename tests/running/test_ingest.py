@@ -9,8 +9,9 @@ import pytest
 from campaigns import command
 from dft_files import put, unpacked
 from jobflow import run_locally
+from states import cdte
 
-from defect_workflows.dft.ingest import INGESTED, ingested_labels, same_structure
+from defect_workflows.dft.ingest import INGESTED, formula_of, ingested_labels, same_structure
 from defect_workflows.dft.jobs import take_ingested
 from defect_workflows.errors import InputError, LevelOfTheoryError
 from defect_workflows.mlip.dataset import heads_of
@@ -245,7 +246,18 @@ def test_bad_input_is_one_line(tmp_path, make, status, expected):
 
 def test_a_job_finds_ingested_labels_in_its_own_store(store, data_dir, tmp_path):
     ingest([data_dir / "02_ytos_pbe" / "Int_F_-1", data_dir / GAN], store)
-    job = take_ingested(["Y36Ti36S36O90F1", "Mg1Ga15N16"])
+    cells = {
+        formula_of(label.configuration.structure): label.configuration
+        for label in ingested_labels(store).labels
+    }
+    (state, *_), oxide, nitride = cdte().states, cells["Y36Ti36S36O90F1"], cells["Mg1Ga15N16"]
+    defects = cdte().model_copy(
+        update={
+            "pristine": nitride,
+            "states": [state.model_copy(update={"structure": oxide.structure})],
+        }
+    )
+    job = take_ingested(defects)
     outputs = run_locally(job, store=store, root_dir=tmp_path, ensure_success=True)
     found = outputs[job.uuid][1].output
     assert [(label.fidelity, label.charge) for label in found.labels] == [("pbe", -1)]
