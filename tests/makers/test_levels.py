@@ -1,5 +1,6 @@
 """Levels of finished runs reproduce what was published of them, from the files alone."""
 
+import gzip
 import shutil
 
 import numpy as np
@@ -238,6 +239,26 @@ def test_one_file_says_the_same(data_dir, tmp_path, name):
     assert found.correction.energy == pytest.approx(0.727766, abs=1e-3)
     whole = cdte(data_dir / CDTE, correction="FNV")
     assert found.formation_energy == pytest.approx(whole.formation_energy, abs=1e-3)
+
+
+def test_packed_or_plain_says_the_same(data_dir, tmp_path, gan):
+    """The same OUTCARs, unpacked and alone, give the same levels."""
+    for name in ("bulk_relax", *(f"relax_Mg_Ga-0_q={charge}" for charge in (-2, -1, 0, 1))):
+        (tmp_path / name).mkdir()
+        with gzip.open(data_dir / GAN / name / "outputs/OUTCAR.gz") as packed:
+            (tmp_path / name / "OUTCAR").write_bytes(packed.read())
+    plain = made(
+        bulk={"dir": tmp_path / "bulk_relax"},
+        dielectric=14,
+        defects=[
+            {"name": "Mg_Ga", "dir": tmp_path / f"relax_Mg_Ga-0_q={charge}"}
+            for charge in (-2, -1, 0, 1)
+        ],
+    ).levels
+    packed_levels = energies(gan)
+    assert energies(plain).keys() == packed_levels.keys()
+    for charges, energy in energies(plain).items():
+        assert energy == pytest.approx(packed_levels[charges], abs=1e-3)
 
 
 @pytest.mark.parametrize(
