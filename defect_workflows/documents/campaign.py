@@ -12,6 +12,7 @@ from defect_workflows.documents.base import Document
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.levels import LevelsResult
 from defect_workflows.documents.potential import (
+    Calibration,
     ErrorRecord,
     ParityPoint,
     PotentialDocument,
@@ -29,6 +30,13 @@ class PotentialSummary(Document):
     fingerprint: str = Field(description="Fingerprint of labels and settings.")
     heads: list[Fidelity] = Field(description="Fidelities, in the order of the model's heads.")
     sha256: list[str] = Field(description="Hash of each model of the committee.")
+    elements: list[str] = Field(description="Elements it knows.")
+    charges: list[int] = Field(description="Charges it was trained on, in units of e.")
+    atoms: tuple[int, int] = Field(
+        description="Smallest and largest number of atoms per cell in the training data."
+    )
+    cutoff: float = Field(description="Cutoff radius in Å.")
+    calibration: Calibration | None = Field(description="How far its spread can be trusted.")
     training_labels: int = Field(description="Number of labels trained on, all heads.")
     epochs: list[int] = Field(description="Epochs of each model.")
     seconds: float = Field(description="Wall time of the training in s, all models together.")
@@ -44,6 +52,11 @@ class PotentialSummary(Document):
             fingerprint=potential.fingerprint,
             heads=potential.heads,
             sha256=[member.sha256 for member in potential.members],
+            elements=potential.elements,
+            charges=potential.charges,
+            atoms=potential.atoms,
+            cutoff=potential.cutoff,
+            calibration=potential.calibration,
             training_labels=potential.training_labels,
             epochs=[member.epochs for member in potential.members],
             seconds=sum(member.seconds for member in potential.members),

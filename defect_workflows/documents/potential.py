@@ -71,6 +71,16 @@ class Probe(Document):
     head_response: float = Field(description="|E(pbe) - E(hse06)| of one configuration in eV.")
 
 
+class Calibration(Document):
+    """The committee's spread against its true errors, on held-out labels."""
+
+    labels: int = Field(description="Held-out labels, all heads.")
+    within: float = Field(description="Share of energy errors within one spread; 0.68 is honest.")
+    scale: float = Field(
+        description="Factor on the spread that would bring 68 % of the errors within it."
+    )
+
+
 class PotentialDocument(Document):
     """The trained committee with baseline, errors and the domain it may be used in."""
 
@@ -87,6 +97,9 @@ class PotentialDocument(Document):
     atom_energies: list[AtomEnergy] = Field(description="E0 per head and element.")
     errors: list[ErrorRecord] = Field(description="Errors per split, head and charge.")
     parity: list[ParityPoint] = Field(description="Labels beside predictions.")
+    calibration: Calibration | None = Field(
+        default=None, description="How far its spread can be trusted; None without held-out labels."
+    )
     probes: list[Probe] = Field(description="One per committee member.")
     training_labels: int = Field(description="Number of labels trained on, all heads.")
     round: int = Field(default=0, description="Round of the campaign.")

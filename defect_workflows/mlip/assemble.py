@@ -15,7 +15,7 @@ import torch
 from defect_workflows.charge import TRAINING_KEY, with_charge
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument, Probe
 from defect_workflows.errors import PotentialError
-from defect_workflows.mlip.evaluate import error_table, parity_points
+from defect_workflows.mlip.evaluate import calibration, error_table, parity_points
 from defect_workflows.mlip.predict import Potential, load_model, resolve_device
 from defect_workflows.mlip.train import prepare
 
@@ -87,7 +87,12 @@ def make_potential(
     ]
     parity = parity_points(Potential(document, models, device), prepared.splits)
     return document.model_copy(
-        update={"probes": probes, "parity": parity, "errors": error_table(parity)}
+        update={
+            "probes": probes,
+            "parity": parity,
+            "errors": error_table(parity),
+            "calibration": calibration(parity),
+        }
     )
 
 

@@ -22,7 +22,7 @@ from defect_workflows.documents.levels import (
     StateEnergy,
     TransitionLevel,
 )
-from defect_workflows.documents.potential import ErrorRecord, ParityPoint, Probe
+from defect_workflows.documents.potential import Calibration, ErrorRecord, ParityPoint, Probe
 from defect_workflows.documents.search import (
     Candidate,
     RelaxationRecord,
@@ -162,6 +162,8 @@ def potential(round_number: int) -> PotentialSummary:
         )  # fmt: skip
     return PotentialSummary(
         round=round_number, fingerprint="p" * 64, heads=["pbe", "hse06"], sha256=["a" * 64] * 2,
+        elements=["Cd", "Te"], charges=[-2, -1, 0], atoms=(53, 54), cutoff=6.0,
+        calibration=Calibration(labels=12, within=0.5, scale=1.7),
         training_labels=210, epochs=[120, 120], seconds=250.0, errors=errors, parity=parity,
         probes=[Probe(heads=["pbe", "hse06"], charge_response=0.8, head_response=1.2)] * 2,
     )  # fmt: skip

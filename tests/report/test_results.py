@@ -79,6 +79,13 @@ def test_page_shows_everything_and_stands_alone(folder):
     assert "{{" not in page
 
 
+def test_page_has_the_card_of_the_potential(folder):
+    page = " ".join((folder / "report.html").read_text().split())
+    assert "Domain: Cd, Te; charges −2, −1, 0; 53 to 54 atoms per cell, cutoff 6.0 Å" in page
+    assert "holds 50 % of the energy errors of 12 held-out labels" in page
+    assert "too small by a factor of 1.7" in page
+
+
 def test_without_rehearsal_no_banner(tmp_path):
     write_report(tmp_path, make_result(rehearsal=False))
     assert "REHEARSAL" not in (tmp_path / "report.html").read_text()
