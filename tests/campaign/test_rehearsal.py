@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 
 import pytest
 from campaigns import command, write_campaign
@@ -89,6 +90,23 @@ def test_two_rounds_were_made_and_said_why(rehearsal_run):
     page = (rehearsal_run.workdir / "report.html").read_text()
     assert "REHEARSAL" in page.upper()
     assert "energy error" in page
+
+
+def test_the_next_round_learns_from_the_refinement_of_the_last(rehearsal_run):
+    store = rehearsal_run.store()
+    learnt, potentials = ([] for _ in range(2))
+    for name, found in (("collect_verified", learnt), ("make_potential", potentials)):
+        for entry in store.query({"name": name}, sort={"completed_at": 1}):
+            output = store.get_output(entry["uuid"], which=entry["index"], load=True)
+            found.append(MontyDecoder().process_decoded(output))
+    labels = learnt[0].labels
+    per_family = Counter(
+        label.configuration.origin.family
+        for label in labels
+        if label.fidelity == "hse06" and label.configuration.origin.kind == "search"
+    )
+    assert max(per_family.values()) > 1  # a candidate and where its refinement went
+    assert potentials[1].training_labels > potentials[0].training_labels
 
 
 def test_status_of_a_finished_run(rehearsal_run):
