@@ -248,7 +248,8 @@ def test_a_job_finds_ingested_labels_in_its_own_store(store, data_dir, tmp_path)
     ingest([data_dir / "02_ytos_pbe" / "Int_F_-1", data_dir / GAN], store)
     cells = {
         formula_of(label.configuration.structure): label.configuration
-        for label in ingested_labels(store).labels
+        for fidelity in ("pbe", "pbesol")
+        for label in ingested_labels(store, [fidelity]).labels
     }
     (state, *_), oxide, nitride = cdte().states, cells["Y36Ti36S36O90F1"], cells["Mg1Ga15N16"]
     defects = cdte().model_copy(
