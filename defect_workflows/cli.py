@@ -84,7 +84,7 @@ def plan(
     for step in found.steps:
         table.add_row(step.stage, step.what, str(step.pbe or ""), str(step.hse06 or ""))
     table.add_section()
-    table.add_row("", "at most", str(found.pbe), str(found.hse06))
+    table.add_row("", "about, rather less", str(found.pbe), str(found.hse06))
     console.print(table)
     console.print("States: " + ", ".join(found.states))
     if json_file is not None:

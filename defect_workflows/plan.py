@@ -23,14 +23,14 @@ class PlannedStep(Document):
 
 
 class Plan(Document):
-    """What would run; counts after the first labels are upper bounds."""
+    """What would run; counts after the first labels are estimates on the high side."""
 
     host: str = Field(description="Reduced formula of the host.")
     atoms: int = Field(description="Atoms of the pristine supercell.")
     states: list[str] = Field(description="Defect states.")
     steps: list[PlannedStep] = Field(description="Single points per stage.")
-    pbe: int = Field(description="PBE single points, at most.")
-    hse06: int = Field(description="HSE06 single points, at most.")
+    pbe: int = Field(description="PBE single points, estimated.")
+    hse06: int = Field(description="HSE06 single points, estimated.")
 
 
 def make_plan(campaign: Campaign) -> Plan:
@@ -52,6 +52,7 @@ def make_plan(campaign: Campaign) -> Plan:
     rounds = campaign.convergence.max_rounds
     shortlisted = campaign.search.shortlist * states
     uncertain = campaign.search.uncertain * states
+    first = min(campaign.convergence.round_refinements, campaign.convergence.max_refinements)
     exchanged = 2 * states * (rounds + LAST_EXCHANGES)
     steps = [
         PlannedStep(stage="host", what="pristine supercell", pbe=1, hse06=1),
@@ -74,8 +75,13 @@ def make_plan(campaign: Campaign) -> Plan:
         ),
         PlannedStep(
             stage="refine",
-            what="last steps to the minima, if every candidate needed them all",
-            hse06=campaign.convergence.max_refinements * (shortlisted * rounds + exchanged),
+            what="first steps to the minima, if every candidate were a contender",
+            hse06=first * (shortlisted * rounds + exchanged),
+        ),
+        PlannedStep(
+            stage="refine",
+            what="last steps of one winner per state",
+            hse06=(campaign.convergence.max_refinements - first) * states,
         ),
     ]
     return Plan(
