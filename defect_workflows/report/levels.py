@@ -104,23 +104,41 @@ def states_table(levels: DefectLevelsDocument) -> Table:
     return table
 
 
-def levels_table(levels: DefectLevelsDocument) -> Table:
-    """Return the levels of finished runs as a table for the terminal."""
+def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
+    """Return transition levels as a table for the terminal.
+
+    Parameters
+    ----------
+    levels
+        The levels.
+    searched
+        They are a campaign's: show those of the potential alone, and which are verified.
+    """
+    title = f"Transition levels of {levels.host}, eV above the VBM (gap {levels.band_gap:.3f})"
     table = Table(
-        title=f"Transition levels of {levels.host}, eV above the VBM (gap {levels.band_gap:.3f})",
+        title=("[bold red]REHEARSAL[/] " if levels.rehearsal else "") + title,
         title_justify="left",
     )
-    for name in ("defect", "level", "energy", "± error", "in gap"):
+    names = ["defect", "level", "energy", "± error", "in gap"]
+    if searched:
+        names += ["potential alone", "verified"]
+    for name in names:
         table.add_column(name, justify="left" if name == "defect" else "right")
     for level in levels.transition_levels:
         upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
-        table.add_row(
+        cells = [
             level.defect,
             f"({upper}/{lower})",
             f"{level.energy:.3f}",
             f"{level.error:.3f}",
             "yes" if level.in_gap else "no",
-        )
+        ]
+        if searched:
+            cells += [
+                "" if level.energy_mlip is None else f"{level.energy_mlip:.3f}",
+                "yes" if level.verified else "[red]no[/]",
+            ]
+        table.add_row(*cells)
     return table
 
 

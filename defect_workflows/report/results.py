@@ -20,6 +20,7 @@ from defect_workflows.documents.levels import DefectLevelsDocument, LevelsResult
 from defect_workflows.errors import InputError
 from defect_workflows.report.figures import campaign_figures
 from defect_workflows.report.level_figures import level_figures
+from defect_workflows.report.levels import levels_table
 from defect_workflows.report.page import cost_shares, render, render_levels
 
 PACKAGES = ("defect-workflows", "doped", "pymatgen", "pydefect", "pymatgen-analysis-defects")
@@ -103,24 +104,8 @@ def cost(result: CampaignResult) -> dict[str, object]:
 
 
 def summary_table(result: CampaignResult) -> Table:
-    """Return the transition levels as a table for the terminal."""
-    levels = result.levels.levels
-    title = f"Transition levels of {levels.host}, eV above the VBM (gap {levels.band_gap:.3f})"
-    table = Table(title=("[bold red]REHEARSAL[/] " if levels.rehearsal else "") + title)
-    for name in ("defect", "level", "energy", "± error", "potential alone", "in gap", "verified"):
-        table.add_column(name, justify="left" if name == "defect" else "right")
-    for level in levels.transition_levels:
-        upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
-        table.add_row(
-            level.defect,
-            f"({upper}/{lower})",
-            f"{level.energy:.3f}",
-            f"{level.error:.3f}",
-            "" if level.energy_mlip is None else f"{level.energy_mlip:.3f}",
-            "yes" if level.in_gap else "no",
-            "yes" if level.verified else "[red]no[/]",
-        )
-    return table
+    """Return a campaign's transition levels as a table for the terminal."""
+    return levels_table(result.levels.levels, searched=True)
 
 
 def _images(figures: Mapping[str, Figure]) -> dict[str, bytes]:
