@@ -89,7 +89,7 @@ def finished_result(workdir: Path) -> CampaignResult:
     Raises
     ------
     InputError
-        If the folder holds no finished campaign.
+        If the folder holds no finished campaign, or one of another version of the package.
     """
     records = job_records(workdir)
     done = [job for job in records if job.name == _SUMMARY and job.state in ("done", "reused")]
@@ -97,10 +97,17 @@ def finished_result(workdir: Path) -> CampaignResult:
         raise InputError(f"{workdir}: holds no finished campaign, expected one")
     store = _store(workdir)
     store.connect()
-    output = store.get_output(done[-1].uuid, which=done[-1].job_index, load=True)
-    result = MontyDecoder().process_decoded(output)
-    if not isinstance(result, CampaignResult):
-        result = CampaignResult.model_validate(result)
+    try:
+        output = store.get_output(done[-1].uuid, which=done[-1].job_index, load=True)
+        result = MontyDecoder().process_decoded(output)
+        if not isinstance(result, CampaignResult):
+            result = CampaignResult.model_validate(result)
+    except ValueError as error:
+        raise InputError(
+            f"{workdir}: holds a result of another version of this package "
+            f"({type(error).__name__}), expected one of this version: run the campaign again, "
+            "what was calculated is reused"
+        ) from error
     return result.model_copy(update={"cost": _cost(records)})
 
 
