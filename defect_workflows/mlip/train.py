@@ -22,14 +22,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from ase.data import atomic_numbers
-from e3nn import o3
 from mace import modules
 from mace.tools import MetricsLogger, set_seeds
 from mace.tools.torch_geometric.dataloader import DataLoader
 from mace.tools.train import evaluate, train_one_epoch
 from torch_ema import ExponentialMovingAverage
 
-from defect_workflows.charge import TRAINING_KEY
 from defect_workflows.documents.potential import CommitteeMember
 from defect_workflows.errors import PotentialError
 from defect_workflows.mlip.baseline import Reference, fit_reference
@@ -42,7 +40,9 @@ from defect_workflows.mlip.dataset import (
     split_labels,
     unique,
 )
+from defect_workflows.mlip.model import build_model
 from defect_workflows.mlip.predict import load_model, resolve_device
+from defect_workflows.mlip.presets import PRESETS, Preset
 
 if TYPE_CHECKING:
     from mace.data import AtomicData
@@ -53,70 +53,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 OUTPUTS = {"forces": True, "virials": False, "stress": False}
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Architecture and optimisation of a size of potential.
-
-    A model that is trained on needs most of the epochs of a new one: new labels lie where its
-    energies are wrong by eV, and a short or careful schedule ends worse than it began.
-
-    `energy_weight` counts squared errors in eV per atom, `force_weight` those in eV/Å; in the last
-    `energy_share` of the epochs the energy counts `energy_boost` times more.
-    """
-
-    cutoff: float
-    channels: int
-    max_l: int
-    max_ell: int
-    correlation: int
-    interactions: int
-    radial: tuple[int, ...]
-    learning_rate: float
-    batch_size: int
-    epochs: int
-    continued_epochs: int
-    energy_weight: float = 1000.0
-    force_weight: float = 100.0
-    energy_boost: float = 10.0
-    energy_share: float = 0.35
-    ema_decay: float = 0.98
-    soft_force: float = float("inf")
-    radial_functions: int = 8
-    embedding_size: int = 16
-
-
-PRESETS = {
-    "small": Preset(
-        soft_force=2.0,
-        cutoff=6.0,
-        channels=16,
-        max_l=1,
-        max_ell=2,
-        correlation=3,
-        interactions=1,
-        radial=(32, 32),
-        learning_rate=0.01,
-        batch_size=2,
-        epochs=80,
-        continued_epochs=60,
-    ),
-    "standard": Preset(
-        cutoff=6.0,
-        channels=128,
-        max_l=1,
-        max_ell=3,
-        correlation=3,
-        interactions=2,
-        radial=(64, 64, 64),
-        learning_rate=0.005,
-        batch_size=8,
-        epochs=200,
-        continued_epochs=120,
-        ema_decay=0.995,
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -211,50 +147,6 @@ def train_member(
         model=base64.b64encode(content).decode(),
         epochs=epochs,
         seconds=time.perf_counter() - start,
-    )
-
-
-def build_model(
-    graphs: list[AtomicData], reference: Reference, preset: Preset
-) -> modules.ScaleShiftMACE:
-    """Return an untrained MACE with one readout per head and the charge embedded."""
-    charges = sorted({charge for _, charge in reference.offsets})
-    loader = _loader(graphs, 16)
-    _, rms_forces = modules.compute_mean_rms_energy_forces(loader, reference.atom_energies)
-    no_shift: Any = [0.0] * len(reference.heads)  # annotated as a number there, one per head here
-    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
-    return modules.ScaleShiftMACE(
-        r_max=preset.cutoff,
-        num_bessel=preset.radial_functions,
-        num_polynomial_cutoff=5,
-        max_ell=preset.max_ell,
-        interaction_cls=block,
-        interaction_cls_first=block,
-        num_interactions=preset.interactions,
-        num_elements=len(reference.elements),
-        hidden_irreps=(preset.channels * o3.Irreps.spherical_harmonics(preset.max_l))
-        .sort()
-        .irreps.simplify(),
-        MLP_irreps=o3.Irreps("16x0e"),
-        gate=torch.nn.functional.silu,
-        radial_MLP=list(preset.radial),
-        atomic_energies=reference.atom_energies,
-        avg_num_neighbors=modules.compute_avg_num_neighbors(loader),
-        atomic_numbers=[atomic_numbers[element] for element in reference.elements],
-        correlation=preset.correlation,
-        pair_repulsion=True,  # ZBL: no holes where atoms come closer than in any label
-        heads=list(reference.heads),
-        atomic_inter_scale=rms_forces,
-        atomic_inter_shift=no_shift,
-        embedding_specs={
-            TRAINING_KEY: {
-                "type": "categorical",
-                "per": "graph",
-                "num_classes": charges[-1] - charges[0] + 1,
-                "offset": -charges[0],
-                "emb_dim": preset.embedding_size,
-            }
-        },
     )
 
 

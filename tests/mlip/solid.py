@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 from defect_workflows.charge import with_charge
 from defect_workflows.documents.defects import ChargedConfiguration, Origin
 from defect_workflows.documents.labels import Label, LevelOfTheory
-from defect_workflows.mlip import train
+from defect_workflows.mlip.presets import Preset
 from defect_workflows.reuse import fingerprint
 
 CHARGES = (0, -1, -2)
@@ -98,7 +98,7 @@ def make_labels(geometries: int = 10, bulk: int = 4, expensive: int = 5) -> list
     return labels
 
 
-TINY = train.Preset(
+TINY = Preset(
     cutoff=3.5, channels=16, max_l=0, max_ell=2, correlation=2, interactions=1, radial=(16,),
     learning_rate=0.02, batch_size=4, epochs=15, continued_epochs=11, radial_functions=6,
     embedding_size=4,

@@ -1,0 +1,70 @@
+"""An untrained MACE: one readout per head, the charge embedded, E0s given."""
+
+from __future__ import annotations
+
+import defect_workflows.mlip.quiet  # noqa: F401
+
+# isort: split
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from ase.data import atomic_numbers
+from e3nn import o3
+from mace import modules
+from mace.tools.torch_geometric.dataloader import DataLoader
+
+from defect_workflows.charge import TRAINING_KEY
+from defect_workflows.mlip.baseline import Reference
+from defect_workflows.mlip.presets import Preset
+
+if TYPE_CHECKING:
+    from mace.data import AtomicData
+
+
+def build_model(
+    graphs: list[AtomicData], reference: Reference, preset: Preset
+) -> modules.ScaleShiftMACE:
+    """Return an untrained MACE with one readout per head and the charge embedded."""
+    charges = sorted({charge for _, charge in reference.offsets})
+    loader = DataLoader(cast("Any", graphs), batch_size=16)
+    _, rms_forces = modules.compute_mean_rms_energy_forces(loader, reference.atom_energies)
+    no_shift: Any = [0.0] * len(reference.heads)  # annotated as a number there, one per head here
+    block = modules.interaction_classes["RealAgnosticResidualInteractionBlock"]
+    return modules.ScaleShiftMACE(
+        r_max=preset.cutoff,
+        num_bessel=preset.radial_functions,
+        num_polynomial_cutoff=5,
+        max_ell=preset.max_ell,
+        interaction_cls=block,
+        interaction_cls_first=block,
+        num_interactions=preset.interactions,
+        num_elements=len(reference.elements),
+        hidden_irreps=(preset.channels * o3.Irreps.spherical_harmonics(preset.max_l))
+        .sort()
+        .irreps.simplify(),
+        MLP_irreps=o3.Irreps("16x0e"),
+        gate=torch.nn.functional.silu,
+        radial_MLP=list(preset.radial),
+        atomic_energies=reference.atom_energies,
+        avg_num_neighbors=modules.compute_avg_num_neighbors(loader),
+        atomic_numbers=[atomic_numbers[element] for element in reference.elements],
+        correlation=preset.correlation,
+        pair_repulsion=True,  # ZBL: no holes where atoms come closer than in any label
+        heads=list(reference.heads),
+        atomic_inter_scale=rms_forces,
+        atomic_inter_shift=no_shift,
+        embedding_specs={TRAINING_KEY: charge_embedding(charges, preset.embedding_size)},
+    )
+
+
+def charge_embedding(charges: Sequence[int], size: int) -> dict[str, Any]:
+    """Return MACE's specification of a categorical charge, one class per integer in the range."""
+    lowest, highest = min(charges), max(charges)
+    return {
+        "type": "categorical",
+        "per": "graph",
+        "num_classes": highest - lowest + 1,
+        "offset": -lowest,
+        "emb_dim": size,
+    }

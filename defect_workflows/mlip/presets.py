@@ -1,0 +1,69 @@
+"""Architecture and optimisation of the sizes of potential."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Architecture and optimisation of a size of potential.
+
+    A model that is trained on needs most of the epochs of a new one: new labels lie where its
+    energies are wrong by eV, and a short or careful schedule ends worse than it began.
+
+    `energy_weight` counts squared errors in eV per atom, `force_weight` those in eV/Å; in the last
+    `energy_share` of the epochs the energy counts `energy_boost` times more.
+    """
+
+    cutoff: float
+    channels: int
+    max_l: int
+    max_ell: int
+    correlation: int
+    interactions: int
+    radial: tuple[int, ...]
+    learning_rate: float
+    batch_size: int
+    epochs: int
+    continued_epochs: int
+    energy_weight: float = 1000.0
+    force_weight: float = 100.0
+    energy_boost: float = 10.0
+    energy_share: float = 0.35
+    ema_decay: float = 0.98
+    soft_force: float = float("inf")
+    radial_functions: int = 8
+    embedding_size: int = 16
+
+
+PRESETS = {
+    "small": Preset(
+        soft_force=2.0,
+        cutoff=6.0,
+        channels=16,
+        max_l=1,
+        max_ell=2,
+        correlation=3,
+        interactions=1,
+        radial=(32, 32),
+        learning_rate=0.01,
+        batch_size=2,
+        epochs=80,
+        continued_epochs=60,
+    ),
+    "standard": Preset(
+        cutoff=6.0,
+        channels=128,
+        max_l=1,
+        max_ell=3,
+        correlation=3,
+        interactions=2,
+        radial=(64, 64, 64),
+        learning_rate=0.005,
+        batch_size=8,
+        epochs=200,
+        continued_epochs=120,
+        ema_decay=0.995,
+    ),
+}
