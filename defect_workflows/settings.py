@@ -56,6 +56,15 @@ class Settings(BaseSettings):
         description="File with a jobflow JobStore (mode 600: it may hold credentials).",
     )
     scratch: Path | None = Field(default=None, description="Scratch folder of VASP runs.")
+    checkpoints: Path = Field(
+        default_factory=lambda: (
+            Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+            / "defect-workflows"
+            / "checkpoints"
+        ),
+        description="Folder of the checkpoints of trainings that are not finished; a training that "
+        "was killed goes on where it finds its own.",
+    )
     workers: int = Field(
         default_factory=lambda: max(1, os.cpu_count() or 1),
         ge=1,

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from defect_workflows.documents.base import Document
 from defect_workflows.fidelity import Fidelity
+
+Stop = Literal["end of schedule", "no improvement"]
+"""Why a training ended."""
 
 
 class CommitteeMember(Document):
@@ -15,7 +20,13 @@ class CommitteeMember(Document):
     seed: int = Field(description="Seed of initialisation and batches.")
     sha256: str = Field(description="Hash of the model file; another file is refused unread.")
     model: str = Field(description="The model file, base64. Lives in the 'data' store.")
+    planned_epochs: int = Field(description="Epochs of the schedule.")
     epochs: int = Field(description="Epochs trained.")
+    best_epoch: int = Field(description="Epoch whose weights, averaged over steps, were kept.")
+    stopped: Stop = Field(
+        description="Why the training ended: the schedule was over, or the validation error had "
+        "not fallen for too long."
+    )
     seconds: float = Field(description="Wall time of the training in s.")
 
 

@@ -11,6 +11,7 @@ from defect_workflows.campaign import PotentialSettings
 from defect_workflows.documents.defects import ConfigurationSet
 from defect_workflows.documents.labels import Label, LabelSet
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
+from defect_workflows.settings import read_settings
 
 
 @reuse.job(output_schema=ConfigurationSet, data=["configurations"])
@@ -66,13 +67,17 @@ def train_member(
         Potential of the round before; training starts from its member at `index`.
     """
     from defect_workflows.mlip import train
+    from defect_workflows.mlip.checkpoint import Checkpoint
 
     start = previous.members[index] if previous is not None else None
     key = reuse.fingerprint(
         "train", *_inputs(labels, settings), seed, start.sha256 if start is not None else None
     )
+    checkpoint = Checkpoint(read_settings().checkpoints.expanduser() / f"{key}.pt", key)
     return reuse.finished_or(
-        lambda: train.train_member(labels.labels, settings, seed, start, fingerprint=key),
+        lambda: train.train_member(
+            labels.labels, settings, seed, start, fingerprint=key, checkpoint=checkpoint
+        ),
         key,
         CommitteeMember,
     )
@@ -110,7 +115,7 @@ def make_potential(
 
 def _inputs(labels: LabelSet, settings: PotentialSettings) -> tuple[Any, ...]:
     """Return what the training depends on, in a form that does not depend on the order."""
-    from defect_workflows.mlip.train import PRESETS
+    from defect_workflows.mlip.presets import PRESETS
 
     # how many models there are and where they are trained does not change one of them
     chosen = settings.model_dump(exclude={"committee", "device"})

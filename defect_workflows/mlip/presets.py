@@ -13,7 +13,8 @@ class Preset:
     energies are wrong by eV, and a short or careful schedule ends worse than it began.
 
     `energy_weight` counts squared errors in eV per atom, `force_weight` those in eV/Å; in the last
-    `energy_share` of the epochs the energy counts `energy_boost` times more.
+    `energy_share` of the epochs the energy counts `energy_boost` times more. There the training
+    stops when the validation error did not fall for `patience_share` of all epochs.
     """
 
     cutoff: float
@@ -31,6 +32,7 @@ class Preset:
     force_weight: float = 100.0
     energy_boost: float = 10.0
     energy_share: float = 0.35
+    patience_share: float = 0.15
     ema_decay: float = 0.98
     soft_force: float = float("inf")
     radial_functions: int = 8

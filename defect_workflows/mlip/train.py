@@ -8,13 +8,11 @@ import defect_workflows.mlip.quiet  # noqa: F401
 import base64
 import hashlib
 import io
-import logging
 import math
 import os
-import time
 import warnings
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,15 +20,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from ase.data import atomic_numbers
-from mace import modules
 from mace.tools import MetricsLogger, set_seeds
-from mace.tools.torch_geometric.dataloader import DataLoader
-from mace.tools.train import evaluate, train_one_epoch
-from torch_ema import ExponentialMovingAverage
 
+from defect_workflows.documents.defects import BULK
 from defect_workflows.documents.potential import CommitteeMember
 from defect_workflows.errors import PotentialError
+from defect_workflows.fidelity import Fidelity
 from defect_workflows.mlip.baseline import Reference, fit_reference
+from defect_workflows.mlip.checkpoint import Checkpoint
 from defect_workflows.mlip.dataset import (
     Splits,
     atomic_data,
@@ -41,6 +38,7 @@ from defect_workflows.mlip.dataset import (
     unique,
 )
 from defect_workflows.mlip.model import build_model
+from defect_workflows.mlip.optimise import Training
 from defect_workflows.mlip.predict import load_model, resolve_device
 from defect_workflows.mlip.presets import PRESETS, Preset
 
@@ -49,10 +47,6 @@ if TYPE_CHECKING:
 
     from defect_workflows.campaign import PotentialSettings
     from defect_workflows.documents.labels import Label
-
-logger = logging.getLogger(__name__)
-
-OUTPUTS = {"forces": True, "virials": False, "stress": False}
 
 
 @dataclass(frozen=True)
@@ -86,6 +80,7 @@ def train_member(
     directory: Path | str = ".",
     preset: Preset | None = None,
     fingerprint: str = "",
+    checkpoint: Checkpoint | None = None,
 ) -> CommitteeMember:
     """Train one member of the committee.
 
@@ -100,157 +95,124 @@ def train_member(
     previous
         Model to start from; it must have the same heads and elements.
     directory
-        Where MACE's log of losses is written.
+        Where the log of losses is written.
     preset
         Default: the preset that `settings` names.
     fingerprint
         Recorded in the result.
+    checkpoint
+        Where the training goes on if it was interrupted, and leaves its state while it lasts.
 
     Raises
     ------
     PotentialError
         If the loss is not a number, or `previous` does not fit the labels.
     """
-    start = time.perf_counter()
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
     preset = preset or PRESETS[settings.preset]
     prepared = prepare(labels, settings)
+    reference = prepared.reference
     device = resolve_device(settings.device)
     dtype = torch.float32 if settings.precision == "float32" else torch.float64
     epochs = settings.epochs or (preset.continued_epochs if previous else preset.epochs)
     with default_dtype(dtype), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         set_seeds(seed)
+        # the hybrid's errors decide, as far as any are known
+        watched = prepared.splits.valid
+        watched = [x for x in watched if x.fidelity == reference.heads[-1]] or watched
         train, valid = (
-            _graphs(part, prepared.reference, preset, dtype)
-            for part in (prepared.splits.train, prepared.splits.valid)
+            graphs_of(part, reference, preset.cutoff, preset.soft_force, dtype)
+            for part in (prepared.splits.train, watched)
         )
         if previous is None:
-            model = build_model(train, prepared.reference, preset)
+            model = build_model(train, reference, preset)
         else:
-            model = _continued(previous, prepared.reference, device).to(dtype)
-        model = _optimise(
-            model.to(device),
-            train,
-            valid,
-            preset,
-            epochs,
-            seed,
-            MetricsLogger(directory=str(directory), tag=f"mace_seed_{seed}"),
+            model = _continued(previous, reference, device).to(dtype)
+        training = Training(
+            model.to(device), train, valid, preset, epochs, seed, preset.learning_rate
         )
-    content = _dump(model, prepared.reference)
+        course = training.run(
+            MetricsLogger(directory=str(directory), tag=f"mace_seed_{seed}"), checkpoint
+        )
+    content = _dump(model, reference)
+    if checkpoint is not None:
+        checkpoint.remove()
     return CommitteeMember(
         fingerprint=fingerprint,
         seed=seed,
         sha256=hashlib.sha256(content).hexdigest(),
         model=base64.b64encode(content).decode(),
-        epochs=epochs,
-        seconds=time.perf_counter() - start,
+        planned_epochs=course.planned,
+        epochs=course.epochs,
+        best_epoch=course.best,
+        stopped=course.stopped,
+        seconds=course.seconds,
     )
 
 
-def _graphs(
-    labels: Sequence[Label], reference: Reference, preset: Preset, dtype: torch.dtype
+def graphs_of(
+    labels: Sequence[Label],
+    reference: Reference,
+    cutoff: float,
+    soft_force: float,
+    dtype: torch.dtype,
 ) -> list[AtomicData]:
-    """Return labels as graphs whose weights let every head count the same in the loss."""
-    per_head = Counter(label.fidelity for label in labels)
+    """Return labels as graphs, with their weights in the loss.
+
+    Parameters
+    ----------
+    labels, reference
+        The labels and what is removed from their energies.
+    cutoff
+        Cutoff radius in Å.
+    soft_force, dtype
+        As in `label_weights`; precision of the graphs.
+    """
     return [
         atomic_data(
-            label_atoms(
-                label,
-                reference.offsets[label.fidelity, label.charge],
-                weight=len(labels)
-                / len(per_head)
-                / per_head[label.fidelity]
-                / (1 + np.mean(np.square(label.forces)) / preset.soft_force**2),
-            ),
+            label_atoms(label, reference.offsets[label.fidelity, label.charge], weight),
             fidelity=label.fidelity,
             heads=reference.heads,
             elements=reference.elements,
-            cutoff=preset.cutoff,
+            cutoff=cutoff,
             dtype=dtype,
         )
-        for label in labels
+        for label, weight in zip(labels, label_weights(labels, soft_force), strict=True)
     ]
 
 
-def _loader(graphs: Any, batch_size: int, generator: torch.Generator | None = None) -> DataLoader:
-    """Return graphs in batches, shuffled by a generator if there is one."""
-    return DataLoader(
-        graphs, batch_size=batch_size, shuffle=generator is not None, generator=generator
-    )
+def label_weights(labels: Sequence[Label], soft_force: float) -> list[float]:
+    """Return the weight of each label in the loss; before the forces count their mean is 1.
 
+    Every head has the same weight in all: the few labels of the expensive functional count as much
+    as the many of the cheap one. Within a head the labels of a charge, and those of the bulk, weigh
+    the square root of their number together: a group four times smaller than another has half of
+    its weight, not a quarter, and a label in it counts twice, not four times, as much.
 
-def _optimise(
-    model: Any,
-    train: list[AtomicData],
-    valid: list[AtomicData],
-    preset: Preset,
-    epochs: int,
-    seed: int,
-    log: MetricsLogger,
-) -> Any:
-    """Train with Adam, a one-cycle learning rate and an average of the weights; return that."""
-    device = next(model.parameters()).device
-    loader = _loader(train, preset.batch_size, torch.Generator().manual_seed(seed))
-    watch = _loader(valid, 4 * preset.batch_size)
-    optimizer = torch.optim.Adam(model.parameters(), lr=preset.learning_rate, amsgrad=True)
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, _one_cycle(epochs))
-    average = ExponentialMovingAverage(model.parameters(), decay=preset.ema_decay)
-    for epoch in range(epochs):
-        late = epoch >= epochs * (1 - preset.energy_share)
-        loss = modules.WeightedEnergyForcesLoss(
-            energy_weight=preset.energy_weight * (preset.energy_boost if late else 1.0),
-            forces_weight=preset.force_weight,
-        ).to(device)
-        train_one_epoch(
-            model=model,
-            loss_fn=loss,
-            data_loader=loader,
-            optimizer=optimizer,
-            epoch=epoch,
-            output_args=OUTPUTS,
-            max_grad_norm=10.0,
-            ema=average,
-            logger=log,
-            device=device,
-            distributed=False,
-        )
-        rate.step()
-        if not all(torch.isfinite(parameter).all() for parameter in model.parameters()):
-            raise PotentialError(
-                f"training, seed {seed}: the loss is not a number from epoch {epoch + 1} of "
-                f"{epochs} on; look for labels with extreme forces or lower the learning rate"
-            )
-        if valid and (epoch % 10 == 9 or epoch == epochs - 1):
-            with average.average_parameters():
-                _, errors = evaluate(
-                    model=model, loss_fn=loss, data_loader=watch, output_args=OUTPUTS, device=device
-                )
-            logger.info(
-                "seed %d, epoch %d of %d: validation %.2f meV/atom, %.1f meV/Å",
-                seed,
-                epoch + 1,
-                epochs,
-                1e3 * errors["rmse_e_per_atom"],
-                1e3 * errors["rmse_f"],
-            )
-    average.copy_to(model.parameters())
-    return model
-
-
-def _one_cycle(epochs: int) -> Callable[[int], float]:
-    """Return the learning rate's factor per epoch: a short rise, then a cosine to 1 %."""
-    rise = max(1, epochs // 20)
-
-    def factor(epoch: int) -> float:
-        if epoch < rise:
-            return (epoch + 1) / (rise + 1)
-        share = (epoch - rise) / max(1, epochs - rise)
-        return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share))
-
-    return factor
+    Parameters
+    ----------
+    labels
+        The labels.
+    soft_force
+        RMS force in eV/Å from which on a label counts less, by the inverse square.
+    """
+    groups = [
+        (label.fidelity, label.charge, label.configuration.origin.state == BULK) for label in labels
+    ]
+    numbers = Counter(groups)
+    heads: dict[Fidelity, float] = defaultdict(float)
+    for (fidelity, _, _), number in numbers.items():
+        heads[fidelity] += math.sqrt(number)
+    return [
+        len(labels)
+        / len(heads)
+        / heads[group[0]]
+        / math.sqrt(numbers[group])
+        / (1 + float(np.mean(np.square(label.forces))) / soft_force**2)
+        for label, group in zip(labels, groups, strict=True)
+    ]
 
 
 def _continued(previous: CommitteeMember, reference: Reference, device: torch.device) -> Any:
