@@ -179,6 +179,11 @@ class PotentialSettings(Section):
     preset: Literal["small", "standard"] = Field(
         default="standard", description="'small' trains on a CPU, 'standard' on one GPU."
     )
+    foundation: Path | None = Field(
+        default=None,
+        description="File of a MACE foundation model to start from; its architecture replaces the "
+        "preset's. Loading a model file runs code in it: use only one you trust.",
+    )
     epochs: int | None = Field(default=None, ge=1, description="Epochs. Default: the preset's.")
     committee: int = Field(default=2, ge=2, description="Number of models, one seed each.")
     seed: int = Field(default=1, description="Seed of the first model.")
@@ -300,6 +305,13 @@ class Campaign(Section):
         if not campaign.host.is_absolute():
             campaign.host = path.parent / campaign.host
         campaign.training.ingested = [path.parent / one for one in campaign.training.ingested]
+        if (foundation := campaign.potential.foundation) is not None:
+            campaign.potential.foundation = path.parent.resolve() / foundation.expanduser()
+            if not campaign.potential.foundation.is_file():
+                raise InputError(
+                    f"{path}: potential.foundation: found no file {foundation}, "
+                    "expected a MACE model file"
+                )
         return campaign
 
     def host_structure(self) -> Structure:

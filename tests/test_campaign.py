@@ -35,6 +35,10 @@ def read(tmp_path: Path, text: str) -> Campaign:
         ("host: a\nsupercell: {matrix: [[1,0],[0,1]]}", "expected 3 integers or a 3x3"),
         ("host: a\nsupercell: {min_atoms: 9, max_atoms: 8}", "min_atoms 9 is above max_atoms 8"),
         ("host: a\npotential: {committee: 1}", "potential.committee"),
+        (
+            "host: a\npotential: {foundation: b.model}",
+            "foundation: found no file b.model, expected",
+        ),
         ("sampling: {}", "host: missing"),
         ("- host", "found list, expected a mapping"),
         ("host: [", "not YAML"),

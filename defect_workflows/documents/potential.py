@@ -28,6 +28,10 @@ class CommitteeMember(Document):
         "not fallen for too long."
     )
     seconds: float = Field(description="Wall time of the training in s.")
+    foundation: str | None = Field(
+        default=None,
+        description="Hash of the foundation model's file that it goes back to, if any.",
+    )
 
 
 class Baseline(Document):
@@ -112,6 +116,10 @@ class PotentialDocument(Document):
         default=None, description="How far its spread can be trusted; None without held-out labels."
     )
     probes: list[Probe] = Field(description="One per committee member.")
+    foundation: str | None = Field(
+        default=None,
+        description="Hash of the foundation model's file that it goes back to, if any.",
+    )
     training_labels: int = Field(description="Number of labels trained on, all heads.")
     round: int = Field(default=0, description="Round of the campaign.")
     rehearsal: bool = Field(description="True when trained on labels of the stand-in for VASP.")

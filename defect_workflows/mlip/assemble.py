@@ -77,6 +77,7 @@ def make_potential(
         errors=[],
         parity=[],
         probes=[],
+        foundation=members[0].foundation,
         training_labels=len(prepared.splits.train),
         round=campaign_round,
         rehearsal=labels[0].rehearsal,

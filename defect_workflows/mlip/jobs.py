@@ -70,9 +70,7 @@ def train_member(
     from defect_workflows.mlip.checkpoint import Checkpoint
 
     start = previous.members[index] if previous is not None else None
-    key = reuse.fingerprint(
-        "train", *_inputs(labels, settings), seed, start.sha256 if start is not None else None
-    )
+    key = reuse.fingerprint("train", *_inputs(labels, settings), seed, _start(start, settings))
     checkpoint = Checkpoint(read_settings().checkpoints.expanduser() / f"{key}.pt", key)
     return reuse.finished_or(
         lambda: train.train_member(
@@ -113,12 +111,22 @@ def make_potential(
     )
 
 
+def _start(previous: CommitteeMember | None, settings: PotentialSettings) -> str | None:
+    """Return the hash of the model file that a training starts from, if any."""
+    from defect_workflows.mlip.foundation import foundation_hash
+
+    if previous is not None:
+        return previous.sha256
+    return foundation_hash(settings.foundation) if settings.foundation is not None else None
+
+
 def _inputs(labels: LabelSet, settings: PotentialSettings) -> tuple[Any, ...]:
     """Return what the training depends on, in a form that does not depend on the order."""
     from defect_workflows.mlip.presets import PRESETS
 
-    # how many models there are and where they are trained does not change one of them
-    chosen = settings.model_dump(exclude={"committee", "device"})
+    # how many models there are and where they are trained does not change one of them; what a
+    # foundation model's file is called neither, its content is in the models
+    chosen = settings.model_dump(exclude={"committee", "device", "foundation"})
     return (
         sorted(label.fingerprint for label in labels.labels),
         chosen,

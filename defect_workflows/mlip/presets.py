@@ -15,6 +15,9 @@ class Preset:
     `energy_weight` counts squared errors in eV per atom, `force_weight` those in eV/Å; in the last
     `energy_share` of the epochs the energy counts `energy_boost` times more. There the training
     stops when the validation error did not fall for `patience_share` of all epochs.
+
+    The architecture (`cutoff` to `radial`, `radial_functions`) is that of a new model; a foundation
+    model brings its own, and learns at `foundation_learning_rate`.
     """
 
     cutoff: float
@@ -37,6 +40,7 @@ class Preset:
     soft_force: float = float("inf")
     radial_functions: int = 8
     embedding_size: int = 16
+    foundation_learning_rate: float = 0.001
 
 
 PRESETS = {

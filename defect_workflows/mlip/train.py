@@ -37,6 +37,7 @@ from defect_workflows.mlip.dataset import (
     split_labels,
     unique,
 )
+from defect_workflows.mlip.foundation import align, read_foundation, transplant
 from defect_workflows.mlip.model import build_model
 from defect_workflows.mlip.optimise import Training
 from defect_workflows.mlip.predict import load_model, resolve_device
@@ -89,7 +90,7 @@ def train_member(
     labels
         All labels of the campaign so far; those held out are not trained on.
     settings
-        Preset, epochs, device, precision, share held out.
+        Preset, epochs, foundation model, device, precision, share held out.
     seed
         Seed of the initial weights and the order of the batches.
     previous
@@ -106,7 +107,7 @@ def train_member(
     Raises
     ------
     PotentialError
-        If the loss is not a number, or `previous` does not fit the labels.
+        If the loss is not a number, or `previous` or the foundation model does not fit the labels.
     """
     if threads := os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(int(threads))
@@ -119,21 +120,22 @@ def train_member(
     with default_dtype(dtype), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         set_seeds(seed)
+        model, foundation = _start(prepared, settings, previous, preset, device)
+        cutoff = preset.cutoff if model is None else float(model.r_max)
         # the hybrid's errors decide, as far as any are known
         watched = prepared.splits.valid
         watched = [x for x in watched if x.fidelity == reference.heads[-1]] or watched
         train, valid = (
-            graphs_of(part, reference, preset.cutoff, preset.soft_force, dtype)
+            graphs_of(part, reference, cutoff, preset.soft_force, dtype)
             for part in (prepared.splits.train, watched)
         )
-        if previous is None:
+        if model is None:
             model = build_model(train, reference, preset)
-        else:
-            model = _continued(previous, reference, device).to(dtype)
-        training = Training(
-            model.to(device), train, valid, preset, epochs, seed, preset.learning_rate
-        )
-        course = training.run(
+        model = model.to(device, dtype)
+        if foundation is not None and previous is None:
+            align(model, train)
+        rate = preset.learning_rate if foundation is None else preset.foundation_learning_rate
+        course = Training(model, train, valid, preset, epochs, seed, rate).run(
             MetricsLogger(directory=str(directory), tag=f"mace_seed_{seed}"), checkpoint
         )
     content = _dump(model, reference)
@@ -148,6 +150,7 @@ def train_member(
         epochs=course.epochs,
         best_epoch=course.best,
         stopped=course.stopped,
+        foundation=foundation,
         seconds=course.seconds,
     )
 
@@ -213,6 +216,28 @@ def label_weights(labels: Sequence[Label], soft_force: float) -> list[float]:
         / (1 + float(np.mean(np.square(label.forces))) / soft_force**2)
         for label, group in zip(labels, groups, strict=True)
     ]
+
+
+def _start(
+    prepared: Prepared,
+    settings: PotentialSettings,
+    previous: CommitteeMember | None,
+    preset: Preset,
+    device: torch.device,
+) -> tuple[Any | None, str | None]:
+    """Return the model to go on from, if any, and the hash of the foundation model behind it."""
+    if previous is not None:
+        return _continued(previous, prepared.reference, device), previous.foundation
+    if settings.foundation is None:
+        return None, None
+    foundation, sha256 = read_foundation(settings.foundation)
+    # the largest forces too: there the short-range parts of a model show
+    by_force = sorted(prepared.splits.train, key=lambda label: np.square(label.forces).mean())
+    structures = [label.configuration.structure for label in (by_force[0], by_force[-1])]
+    model = transplant(
+        foundation, settings.foundation, prepared.reference, preset.embedding_size, structures
+    )
+    return model, sha256
 
 
 def _continued(previous: CommitteeMember, reference: Reference, device: torch.device) -> Any:
