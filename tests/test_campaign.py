@@ -37,7 +37,7 @@ def read(tmp_path: Path, text: str) -> Campaign:
         ("host: a\npotential: {committee: 1}", "potential.committee"),
         (
             "host: a\npotential: {foundation: b.model}",
-            "foundation: found no file b.model, expected",
+            "foundation: found no file b.model",
         ),
         ("sampling: {}", "host: missing"),
         ("- host", "found list, expected a mapping"),

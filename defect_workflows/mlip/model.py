@@ -6,12 +6,15 @@ import defect_workflows.mlip.quiet  # noqa: F401
 
 # isort: split
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from ase.data import atomic_numbers
 from e3nn import o3
 from mace import modules
+from mace.cli.convert_cueq_e3nn import run as to_e3nn
+from mace.cli.convert_e3nn_cueq import run as to_cuequivariance
 from mace.tools.torch_geometric.dataloader import DataLoader
 
 from defect_workflows.charge import TRAINING_KEY
@@ -50,6 +53,7 @@ def build_model(
         avg_num_neighbors=modules.compute_avg_num_neighbors(loader),
         atomic_numbers=[atomic_numbers[element] for element in reference.elements],
         correlation=preset.correlation,
+        use_reduced_cg=False,  # True means another model where cuequivariance is installed
         pair_repulsion=True,  # ZBL: no holes where atoms come closer than in any label
         heads=list(reference.heads),
         atomic_inter_scale=rms_forces,
@@ -68,3 +72,23 @@ def charge_embedding(charges: Sequence[int], size: int) -> dict[str, Any]:
         "offset": -lowest,
         "emb_dim": size,
     }
+
+
+def accelerated(model: Any) -> Any:
+    """Return the model with cuequivariance's kernels: on a GPU, where its packages are installed.
+
+    Elsewhere the model itself is returned. What is stored is `plain` again.
+    """
+    device = next(model.parameters()).device.type
+    packages = ("cuequivariance_torch", "cuequivariance_ops_torch")
+    if device != "cuda" or not all(map(find_spec, packages)):
+        return model
+    return to_cuequivariance(model, device=device).to(device)
+
+
+def plain(model: Any) -> Any:
+    """Return the model without cuequivariance's kernels: one file serves every machine."""
+    # an e3nn model has its contractions one by one, cuequivariance one weight for all
+    if hasattr(model.products[0].symmetric_contractions, "contractions"):
+        return model
+    return to_e3nn(model, device="cpu")

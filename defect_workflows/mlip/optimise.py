@@ -117,8 +117,12 @@ class Training:
             If the loss is not a number.
         """
         if checkpoint is not None and (state := checkpoint.load()) is not None:
-            self.restore(state)
-            logger.info("seed %d: goes on after epoch %d", self.seed, self.epoch)
+            # on a GPU the weights may have the layout of other kernels
+            if state["model"].keys() == self.model.state_dict().keys():
+                self.restore(state)
+                logger.info("seed %d: goes on after epoch %d", self.seed, self.epoch)
+            else:
+                logger.warning("checkpoint %s ignored (other kernels)", checkpoint.path)
         clock = time.perf_counter()
         while self.epoch < self.planned and not self.impatient:
             loss = self.train_epoch()

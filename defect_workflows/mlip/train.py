@@ -38,7 +38,7 @@ from defect_workflows.mlip.dataset import (
     unique,
 )
 from defect_workflows.mlip.foundation import align, read_foundation, transplant
-from defect_workflows.mlip.model import build_model
+from defect_workflows.mlip.model import accelerated, build_model, plain
 from defect_workflows.mlip.optimise import Training
 from defect_workflows.mlip.predict import load_model, resolve_device
 from defect_workflows.mlip.presets import PRESETS, Preset
@@ -134,10 +134,12 @@ def train_member(
         model = model.to(device, dtype)
         if foundation is not None and previous is None:
             align(model, train)
+        model = accelerated(model)
         rate = preset.learning_rate if foundation is None else preset.foundation_learning_rate
         course = Training(model, train, valid, preset, epochs, seed, rate).run(
             MetricsLogger(directory=str(directory), tag=f"mace_seed_{seed}"), checkpoint
         )
+        model = plain(model.to("cpu"))
     content = _dump(model, reference)
     if checkpoint is not None:
         checkpoint.remove()

@@ -13,6 +13,8 @@ from defect_workflows.campaign import PotentialSettings
 from defect_workflows.documents.labels import Label, LabelSet
 from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.makers.learning import TrainingMaker
+from defect_workflows.mlip import jobs, train
+from defect_workflows.mlip.checkpoint import Checkpoint
 from defect_workflows.mlip.predict import Potential
 from defect_workflows.reuse import REUSED_FROM
 
@@ -57,3 +59,26 @@ def test_committee_store_reuse_and_continuation(
     printed = capfd.readouterr()
     assert "mace" not in printed.out.lower()
     assert "Epoch" not in printed.out + printed.err
+
+
+def test_a_training_has_a_checkpoint_of_its_own_on_its_machine(
+    labels: list[Label], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(Exception):
+        pass
+
+    used = []
+
+    def note(*_: Any, checkpoint: Checkpoint, fingerprint: str, **__: Any) -> None:
+        used.append(checkpoint.path)
+        assert checkpoint.name == fingerprint
+        raise Stop
+
+    monkeypatch.setenv("DEFECT_WORKFLOWS_CHECKPOINTS", str(tmp_path))
+    monkeypatch.setattr(train, "train_member", note)
+    label_set = LabelSet(labels=labels, refused=[])
+    for seed in (1, 2, 1):
+        with pytest.raises(Stop):
+            jobs.train_member.original(label_set, SETTINGS, seed)
+    assert {path.parent for path in used} == {tmp_path}
+    assert used[0] == used[2] != used[1]

@@ -1,0 +1,37 @@
+"""cuequivariance: only where it helps, and never in what is stored."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from defect_workflows.campaign import PotentialSettings
+from defect_workflows.documents.labels import Label
+from defect_workflows.mlip import assemble, train
+from defect_workflows.mlip.model import accelerated, build_model, plain
+
+from .solid import TINY
+
+
+def test_without_a_gpu_the_model_stays_what_it_is(
+    labels: list[Label], settings: PotentialSettings
+) -> None:
+    reference = train.prepare(labels, settings).reference
+    graphs = train.graphs_of(labels[:2], reference, TINY.cutoff, TINY.soft_force, torch.float32)
+    model = build_model(graphs, reference, TINY)
+    assert accelerated(model) is model
+    assert plain(model) is model
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_the_stored_model_is_plain(
+    labels: list[Label], settings: PotentialSettings, tmp_path: Path
+) -> None:
+    if find_spec("cuequivariance_ops_torch") is None:
+        pytest.skip("a GPU, but no cuequivariance_ops_torch")
+    there = settings.model_copy(update={"device": "cuda", "epochs": 2})
+    member = train.train_member(labels, there, 1, None, tmp_path, TINY)
+    assemble.make_potential(labels, settings, [member], "key")  # loads and probes it on the CPU
