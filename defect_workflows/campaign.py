@@ -212,11 +212,16 @@ class SearchSettings(Section):
     max_force: float = Field(default=0.01, gt=0, description="Force tolerance in eV/Å.")
     max_steps: int = Field(default=400, ge=1, description="Steps after which a start is given up.")
     energy_window: float = Field(
-        default=0.3, gt=0, description="Minima up to this far above the lowest are kept, eV."
+        default=0.0,
+        ge=0,
+        description="Verify minima that may lie up to this far above the lowest, eV; "
+        "0: only what may be the ground state.",
     )
     shortlist: int = Field(default=2, ge=1, description="Candidates per state sent to HSE06.")
     uncertain: int = Field(
-        default=2, ge=0, description="Most uncertain frames per state labelled between rounds."
+        default=2,
+        ge=0,
+        description="Most uncertain frames per state labelled between rounds, at PBE.",
     )
 
 

@@ -64,9 +64,9 @@ def make_plan(campaign: Campaign) -> Plan:
         ),
         PlannedStep(
             stage="verify",
-            what=f"{rounds} rounds: shortlist and uncertain frames",
+            what=f"{rounds} rounds: shortlist, and uncertain frames at PBE",
             pbe=rounds * shortlisted + (rounds - 1) * uncertain,
-            hse06=rounds * shortlisted + (rounds - 1) * uncertain,
+            hse06=rounds * shortlisted,
         ),
         PlannedStep(
             stage="refine",

@@ -37,6 +37,9 @@ class PotentialSummary(Document):
     )
     cutoff: float = Field(description="Cutoff radius in Å.")
     calibration: Calibration | None = Field(description="How far its spread can be trusted.")
+    difference_calibration: Calibration | None = Field(
+        default=None, description="The same of energy differences between structures of one state."
+    )
     training_labels: int = Field(description="Number of labels trained on, all heads.")
     epochs: list[int] = Field(description="Epochs of each model.")
     seconds: float = Field(description="Wall time of the training in s, all models together.")
@@ -57,6 +60,7 @@ class PotentialSummary(Document):
             atoms=potential.atoms,
             cutoff=potential.cutoff,
             calibration=potential.calibration,
+            difference_calibration=potential.difference_calibration,
             training_labels=potential.training_labels,
             epochs=[member.epochs for member in potential.members],
             seconds=sum(member.seconds for member in potential.members),

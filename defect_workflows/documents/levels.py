@@ -200,6 +200,12 @@ class StateEnergy(Document):
         default=None,
         description="Energy of the lowest searched structure on the potential alone in eV.",
     )
+    energy_mlip_error: float | None = Field(
+        default=None, description="Standard deviation of that energy in eV, calibrated."
+    )
+    error: float | None = Field(
+        default=None, description="Estimate of the error of its energy in eV, as of the levels."
+    )
     max_force: float | None = Field(
         default=None, description="Largest force left at the structure used, in eV/Å."
     )
@@ -237,8 +243,9 @@ class TransitionLevel(Document):
     energy: float = Field(description="Level in eV above the VBM.")
     error: float = Field(
         description=(
-            "Estimate of its error in eV: errors of the two corrections and what relaxing the "
-            "remaining forces could still gain (or the committee's spread where a state is not "
+            "Estimate of its error in eV: errors of the two corrections, what relaxing the "
+            "remaining forces could still gain and by how much an unverified minimum is expected "
+            "to be lower (or the potential's calibrated standard deviation where a state is not "
             "verified), in quadrature, per electron. Not the error of the functional."
         )
     )
@@ -246,6 +253,11 @@ class TransitionLevel(Document):
     verified: bool = Field(description="Both states have a calculation behind them.")
     energy_mlip: float | None = Field(
         default=None, description="The same level from the potential alone, in eV above the VBM."
+    )
+    error_mlip: float | None = Field(
+        default=None,
+        description="Standard deviation of that level in eV: the potential's, calibrated, and "
+        "errors of the two corrections.",
     )
 
 

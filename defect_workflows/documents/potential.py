@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from pydantic import Field
@@ -11,6 +12,10 @@ from defect_workflows.fidelity import Fidelity
 
 Stop = Literal["end of schedule", "no improvement"]
 """Why a training ended."""
+
+ENOUGH_LABELS, ENOUGH_FAMILIES = 20, 5
+"""Held-out labels and families from which on a calibration is more than a guess: a share of 20
+labels is known within 10 %."""
 
 
 class CommitteeMember(Document):
@@ -73,6 +78,14 @@ class ParityPoint(Document):
     energy: float = Field(description="Energy of the label in eV.")
     predicted: float = Field(description="Energy of the committee mean in eV.")
     spread: float = Field(description="Standard deviation of the committee's energies in eV.")
+    members: list[float] = Field(
+        default_factory=list, description="Energy of each member of the committee in eV."
+    )
+    sigma: float | None = Field(
+        default=None,
+        description="Calibrated standard deviation of the energy in eV; of a held-out label by "
+        "the calibration of the other geometry families.",
+    )
     force_rmse: float = Field(description="RMSE of the force components in eV/Å.")
 
 
@@ -86,14 +99,42 @@ class Probe(Document):
     head_response: float = Field(description="|E(pbe) - E(hse06)| of one configuration in eV.")
 
 
-class Calibration(Document):
-    """The committee's spread against its true errors, on held-out labels."""
+class HeadCalibration(Document):
+    """How many of the held-out errors of one head are within one calibrated sigma."""
 
-    labels: int = Field(description="Held-out labels, all heads.")
-    within: float = Field(description="Share of energy errors within one spread; 0.68 is honest.")
-    scale: float = Field(
-        description="Factor on the spread that would bring 68 % of the errors within it."
+    fidelity: Fidelity = Field(description="Head.")
+    labels: int = Field(description="Held-out labels of this head.")
+    within_sigma: float | None = Field(
+        description="Share of their energy errors within one sigma, each geometry family judged "
+        "by the others; 0.68 is honest. None with one family alone."
     )
+
+
+class Calibration(Document):
+    """From the committee's spread to a standard deviation that holds on held-out labels.
+
+    sigma^2 = (scale x spread)^2 + floor^2, energies of whole supercells in eV.
+    """
+
+    labels: int = Field(description="Held-out labels of defect states, all heads.")
+    families: int = Field(description="Geometry families that they belong to.")
+    within: float = Field(description="Share of energy errors within one bare spread.")
+    scale: float = Field(description="Factor on the spread.")
+    floor: float = Field(description="Sigma where the committee agrees exactly, in eV.")
+    within_sigma: float | None = Field(
+        description="Share of energy errors within one sigma, each geometry family judged by the "
+        "others; 0.68 is honest. None with one family alone."
+    )
+    heads: list[HeadCalibration] = Field(description="The same, head by head.")
+
+    @property
+    def enough(self) -> bool:
+        """False where the held-out labels are too few to tell a sigma from twice as much."""
+        return self.labels >= ENOUGH_LABELS and self.families >= ENOUGH_FAMILIES
+
+    def sigma(self, spread: float) -> float:
+        """Return the standard deviation of an energy in eV for a spread in eV."""
+        return math.hypot(self.scale * spread, self.floor)
 
 
 class PotentialDocument(Document):
@@ -113,7 +154,11 @@ class PotentialDocument(Document):
     errors: list[ErrorRecord] = Field(description="Errors per split, head and charge.")
     parity: list[ParityPoint] = Field(description="Labels beside predictions.")
     calibration: Calibration | None = Field(
-        default=None, description="How far its spread can be trusted; None without held-out labels."
+        default=None,
+        description="How far its spread of energies can be trusted; None without held-out labels.",
+    )
+    difference_calibration: Calibration | None = Field(
+        default=None, description="The same of energy differences between structures of one state."
     )
     probes: list[Probe] = Field(description="One per committee member.")
     foundation: str | None = Field(

@@ -11,6 +11,9 @@ from defect_workflows.documents.base import Document, StructureField
 from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import Label
 
+CAUTION = 2.0
+"""Calibrated standard deviations by which the potential may be wrong: 1 of 40 is lower still."""
+
 Verdict = Literal["minimum", "not_converged", "runaway", "out_of_domain"]
 
 
@@ -36,6 +39,13 @@ class Candidate(Document):
     spread: float = Field(
         description="Committee's standard deviation in eV, relative to the undistorted structure."
     )
+    uncertainty: float = Field(
+        description="The same calibrated on held-out labels: one standard deviation in eV of its "
+        "energy against those of other structures of the state."
+    )
+    energy_uncertainty: float = Field(
+        description="Calibrated standard deviation of the energy itself in eV."
+    )
     max_force: float = Field(description="Largest force on the potential in eV/Å.")
     starts: list[str] = Field(description="Starts that ended here.")
     rank: int = Field(description="0 is the lowest on the potential.")
@@ -44,6 +54,31 @@ class Candidate(Document):
     def charge(self) -> int:
         """Charge in units of e."""
         return charge_of(self.structure)
+
+    @property
+    def lower_bound(self) -> float:
+        """Energy in eV that it is hardly below."""
+        return self.energy - CAUTION * self.uncertainty
+
+    @property
+    def upper_bound(self) -> float:
+        """Energy in eV that it is hardly above."""
+        return self.energy + CAUTION * self.uncertainty
+
+
+class StateRisk(Document):
+    """What the search may still have missed in a state."""
+
+    state: str = Field(description="Defect state.")
+    competitors: int = Field(
+        description="Minima without an HSE06 single point that may be lower than the winner."
+    )
+    energy: float = Field(
+        description="Energy in eV by which the likeliest of them is expected to be lower."
+    )
+    inflation: float = Field(
+        description="Errors at this round's verified minima in units of their sigma, at least 1."
+    )
 
 
 class SearchDocument(Document):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from defect_workflows.documents.base import Document
 from defect_workflows.documents.labels import LabelSet
-from defect_workflows.documents.search import VerifiedCandidate
+from defect_workflows.documents.search import StateRisk, VerifiedCandidate
 
 
 class StateCheck(Document):
@@ -26,6 +26,9 @@ class RoundRecord(Document):
     checks: list[StateCheck] = Field(description="One per state that has a verified winner.")
     level_change: float | None = Field(
         description="Largest change of a level since the round before in eV; None in the first."
+    )
+    risks: list[StateRisk] = Field(
+        default_factory=list, description="What the search may still have missed, per state."
     )
     converged: bool = Field(description="Every criterion of the campaign is met.")
     reasons: list[str] = Field(description="Criteria that are not met, one line each.")

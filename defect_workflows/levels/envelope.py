@@ -114,7 +114,20 @@ def _level(
         in_gap=0 < energy < gap,
         verified=states[upper].verified and states[lower].verified,
         energy_mlip=_crossing(mlip, upper, lower) if {upper, lower} <= set(mlip) else None,
+        error_mlip=_error_mlip(states[upper], states[lower]),
     )
+
+
+def _error_mlip(upper: StateEnergy, lower: StateEnergy) -> float | None:
+    """Return the standard deviation in eV of the potential's level between two states."""
+    if upper.energy_mlip_error is None or lower.energy_mlip_error is None:
+        return None
+    parts = [
+        error or 0.0
+        for state in (upper, lower)
+        for error in (state.energy_mlip_error, state.correction.error)
+    ]
+    return float(np.linalg.norm(parts)) / (upper.charge - lower.charge)
 
 
 def _crossing(energies: Mapping[int, float], upper: int, lower: int) -> float:

@@ -8,6 +8,7 @@ from defect_workflows.documents.defects import DefectState, HostDocument
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.levels import LevelCalculation, LevelsResult
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
+from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.levels.states import choose_winners
 from defect_workflows.levels.thermodynamics import defect_levels
 
@@ -21,16 +22,17 @@ def assemble_levels(
     settings: LevelSettings,
     candidates: list[Candidate] | None = None,
     bulk_energy_mlip: float | None = None,
+    rounds: list[RoundRecord] | None = None,
     max_force: float = 0.05,
 ) -> LevelsResult:
     """Correct the winner of every state and assemble the transition levels.
 
-    Parameters as in `choose_winners` and `defect_levels`.
+    Parameters as in `choose_winners` and `defect_levels`; the last of the rounds tells the risks.
     """
     return defect_levels(
         host,
         LevelCalculation.from_label(bulk_label),
-        choose_winners(states, verified, candidates or []),
+        choose_winners(states, verified, candidates or [], rounds[-1].risks if rounds else []),
         settings,
         bulk_energy_mlip=bulk_energy_mlip,
         max_force=max_force,

@@ -9,11 +9,8 @@ import numpy as np
 
 from defect_workflows.documents.defects import DefectState
 from defect_workflows.documents.levels import Correction, LevelCalculation
-from defect_workflows.documents.search import Candidate, VerifiedCandidate
-
-FORCE_CONSTANT = 3.0
-"""Force constant that turns remaining forces into energy, eV/Å^2: soft, so that the estimate is
-high (a transverse optical phonon of 4 THz in CdTe is 4 eV/Å^2)."""
+from defect_workflows.documents.search import Candidate, StateRisk, VerifiedCandidate
+from defect_workflows.energies import energy_left
 
 
 @dataclass(frozen=True)
@@ -32,6 +29,8 @@ class StateCalculation:
         Potential minus calculation at the candidate's structure in eV.
     candidates
         All minima that the search found for the state.
+    risk
+        What the search may still have missed; None where it is not known.
     """
 
     state: DefectState
@@ -39,17 +38,19 @@ class StateCalculation:
     candidate: Candidate | None = None
     energy_error: float | None = None
     candidates: Sequence[Candidate] = ()
+    risk: StateRisk | None = None
 
     @property
     def lowest(self) -> Candidate | None:
-        """Lowest minimum on the potential alone."""
-        return min(self.candidates, key=lambda item: item.energy, default=self.candidate)
+        """Lowest minimum on the potential alone, even if it is too optimistic there."""
+        return min(self.candidates, key=lambda item: item.upper_bound, default=self.candidate)
 
 
 def choose_winners(
     states: Sequence[DefectState],
     verified: Sequence[VerifiedCandidate],
     candidates: Sequence[Candidate] = (),
+    risks: Sequence[StateRisk] = (),
 ) -> list[StateCalculation]:
     """Return per state the verified candidate with the lowest final energy, if it has one.
 
@@ -61,13 +62,18 @@ def choose_winners(
         Candidates with single points; several per state, the last label of each counts.
     candidates
         All minima of the last search, for the levels of the potential alone.
+    risks
+        What the last search may have missed.
     """
+    missed = {risk.state: risk for risk in risks}
     calculations = []
     for state in states:
         found = [item for item in candidates if item.state == state.name]
         mine = [item for item in verified if item.candidate.state == state.name and item.labels]
         if not mine:
-            calculations.append(StateCalculation(state, candidates=found))
+            calculations.append(
+                StateCalculation(state, candidates=found, risk=missed.get(state.name))
+            )
             continue
         winner = min(mine, key=lambda item: item.energy)
         calculations.append(
@@ -77,20 +83,28 @@ def choose_winners(
                 candidate=winner.candidate,
                 energy_error=winner.energy_error,
                 candidates=found or [item.candidate for item in mine],
+                risk=missed.get(state.name),
             )
         )
     return calculations
 
 
 def state_error(item: StateCalculation, correction: Correction) -> float:
-    """Return what is not known of a state's energy in eV, see `TransitionLevel.error`.
-
-    Remaining forces F could still gain about sum(F^2) / (2 k) by relaxation.
-    """
+    """Return what is not known of a state's energy in eV, see `TransitionLevel.error`."""
     parts = [correction.error or 0.0]
     if item.calculation is not None:
-        forces = item.calculation.forces or 0.0
-        parts.append(float(np.sum(np.square(forces))) / (2 * FORCE_CONSTANT))
+        parts.append(energy_left(item.calculation.forces or 0.0))
+        parts.append(item.risk.energy if item.risk is not None else 0.0)
     elif item.lowest is not None:
-        parts.append(item.lowest.spread)
+        parts.append(potential_error(item) or 0.0)
     return float(np.linalg.norm(parts))
+
+
+def potential_error(item: StateCalculation) -> float | None:
+    """Return the standard deviation of a state's energy on the potential alone in eV.
+
+    Calibrated on held-out labels, and larger where HSE06 found this round's minima further off.
+    """
+    if item.lowest is None:
+        return None
+    return item.lowest.energy_uncertainty * (item.risk.inflation if item.risk is not None else 1.0)

@@ -30,7 +30,7 @@ from defect_workflows.levels.corrections import ENTRY_KEYS
 from defect_workflows.levels.entries import calculated_entry
 from defect_workflows.levels.envelope import transition_levels
 from defect_workflows.levels.potentials import doped_potentials, given_potentials
-from defect_workflows.levels.states import StateCalculation, state_error
+from defect_workflows.levels.states import StateCalculation, potential_error, state_error
 
 if TYPE_CHECKING:
     from doped.core import DefectEntry
@@ -314,6 +314,8 @@ def _record(
         verified=calculation is not None,
         potential_energy_error=item.energy_error,
         energy_mlip=lowest.energy if lowest is not None else None,
+        energy_mlip_error=potential_error(item),
+        error=state_error(item, analysis.correction),
         max_force=force,
         directory=found.directory,
     )

@@ -155,7 +155,7 @@ class CampaignMaker(Maker):
             "search",
         )
         verification = staged(
-            self.verification.make(found.output, potential.output, labels, number), "verify"
+            self.verification.make(found.output, potential.output, labels, number, known), "verify"
         )
         together = staged(gather(known or [], verification.output.verified), "verify")
         settled = staged(
@@ -174,6 +174,7 @@ class CampaignMaker(Maker):
         )
         concluded = staged(
             conclude_round(
+                found.output.candidates,
                 verification.output,
                 settled.output,
                 learnt.output,
@@ -260,6 +261,7 @@ class CampaignMaker(Maker):
                 self.campaign.levels,
                 candidates=searches[-1].part("candidates"),
                 bulk_energy_mlip=searches[-1].part("bulk_energy"),
+                rounds=concluded.part("rounds"),
                 max_force=convergence.final_force,
             ),
             "levels",

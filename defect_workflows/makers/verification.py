@@ -10,21 +10,28 @@ from jobflow import Flow, Job, Maker, Response
 from defect_workflows.campaign import ConvergenceSettings, DftSettings, SearchSettings
 from defect_workflows.dft.jobs import SinglePointMaker, collect_labels
 from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
+from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
 from defect_workflows.search.jobs import (
     extend,
     gather,
-    refine_structure,
     verify_candidates,
     verify_start,
 )
 from defect_workflows.search.shortlist import shortlist
-from defect_workflows.search.verify import contenders
+from defect_workflows.search.verify import next_refinements
 from defect_workflows.stored import StoredOutput, growing_job
 
 if TYPE_CHECKING:
+    from defect_workflows.search.refine import Proposal
     from defect_workflows.search.starts import Start
+
+LEAST_GAIN = 0.002
+"""A refinement goes on for this much energy in eV: a tenth of what a level may be wrong by."""
+
+NEARLY = 2.0
+"""Up to so many times the force asked for, a refinement may end as there is nothing to gain."""
 
 
 @dataclass
@@ -53,6 +60,7 @@ class VerificationMaker(Maker):
         potential: StoredOutput,
         labels: StoredOutput,
         number: int,
+        known: StoredOutput | None = None,
     ) -> Response:
         """Replace this job by the single points and their comparison with the potential.
 
@@ -62,15 +70,24 @@ class VerificationMaker(Maker):
             This round's `SearchDocument` and `PotentialDocument`, and the `LabelSet` so far.
         number
             Number of the round, from 0.
+        known
+            Verified candidates of the rounds before: what they are is not verified again.
         """
         document: SearchDocument = found.value()
-        candidates = shortlist(document.candidates, self.search)
+        before: list[VerifiedCandidate] = [] if known is None else known.value()
+        candidates = shortlist(document.candidates, self.search, before)
         pairs = [self.single_points.make(configuration_of(item, number)) for item in candidates]
+        cheap, dear = frames_to_label(document)
+        if number + 1 >= self.convergence.max_rounds:
+            cheap, dear = [], []
+        low = [self.single_points.pbe.make(frame) for frame in cheap]
         frames = MultiFidelityMaker.from_settings(self.single_points.pbe.settings)
-        last = number + 1 >= self.convergence.max_rounds
-        others = [] if last else [frames.make(frame) for frame in document.uncertain]
+        both = [frames.make(frame) for frame in dear]
         together = collect_labels(
-            [flow.output[fidelity] for flow in pairs + others for fidelity in ("pbe", "hse06")],
+            [
+                *(flow.output[head] for flow in pairs + both for head in ("pbe", "hse06")),
+                *(point.output for point in low),
+            ],
             self.single_points.pbe.settings,
             labels,
         )
@@ -80,8 +97,21 @@ class VerificationMaker(Maker):
             [flow.output["hse06"] for flow in pairs],
             together.output,
         )
-        flow = Flow([*pairs, *others, together, comparison], comparison.output, name=self.name)
+        flow = Flow([*pairs, *both, *low, together, comparison], comparison.output, name=self.name)
         return Response(replace=staged(flow, "verify"))
+
+
+def frames_to_label(
+    found: SearchDocument,
+) -> tuple[list[ChargedConfiguration], list[ChargedConfiguration]]:
+    """Return the uncertain frames to label at PBE alone, and those to label at HSE06 too.
+
+    Where the search found minima, HSE06 single points there say more, and PBE teaches the geometry;
+    where it found none, the potential knows nothing yet of what it needs.
+    """
+    states = {candidate.state for candidate in found.candidates}
+    cheap = [frame for frame in found.uncertain if frame.origin.state in states]
+    return cheap, [frame for frame in found.uncertain if frame.origin.state not in states]
 
 
 @dataclass
@@ -128,11 +158,17 @@ class RefinementMaker(Maker):
         found: VerifiedCandidate = verified.value()
         if self.finished(found, limit):
             return found
-        step = refine_structure(potential, found.labels)
-        point = self.hse06.make(step.output, prev_dir=found.label.directory)
+        document: PotentialDocument = potential.value()
+        proposal = _proposal(document, found)
+        if reason := self.not_worth_it(found, proposal.gain):
+            return found.model_copy(update={"refinement_ended": reason})
+        origin = found.labels[0].configuration.origin.model_copy(update={"round": document.round})
+        point = self.hse06.make(
+            ChargedConfiguration.of(proposal.structure, origin), prev_dir=found.label.directory
+        )
         extended = extend(verified, point.output)
         again = self.make(potential, extended.output, limit)
-        flow = Flow([step, point, extended, again], again.output, name=self.name)
+        flow = Flow([point, extended, again], again.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
     def finished(self, verified: VerifiedCandidate, limit: int) -> bool:
@@ -142,6 +178,24 @@ class RefinementMaker(Maker):
             or verified.max_force <= self.convergence.final_force
             or len(verified.labels) > limit
         )
+
+    def not_worth_it(self, verified: VerifiedCandidate, gain: float) -> str | None:
+        """Return why the next single point of a refinement would be wasted; None if it is not.
+
+        Parameters
+        ----------
+        verified
+            The candidate so far.
+        gain
+            Energy in eV that the next single point is predicted to gain.
+        """
+        enough = NEARLY * self.convergence.final_force
+        if gain < LEAST_GAIN and verified.max_force <= enough:
+            return (
+                f"gain of {1000 * gain:.1f} meV predicted, expected {1000 * LEAST_GAIN:.0f} meV "
+                f"to go on from {verified.max_force:.3f} eV/Å"
+            )
+        return None
 
     @growing_job(data=["labels"])
     def settle(
@@ -172,19 +226,16 @@ class RefinementMaker(Maker):
             How often structures are exchanged, at most.
         """
         known: list[VerifiedCandidate] = verified.value()
-        chosen = {id(item) for item in contenders(known, self.convergence.refine_window)}
-        unfinished = [
-            index
-            for index, item in enumerate(known)
-            if id(item) in chosen and not self.finished(item, limit)
-        ]
+        unfinished = next_refinements(
+            known, self.convergence.refine_window, lambda item: self.finished(item, limit)
+        )
         jobs: list[Job] = []
         ends: list[Job] = []
         if unfinished:
             ends = [self.make(potential, verified.item(index), limit) for index in unfinished]
         elif exchanges:
             exchanges -= 1
-            for start in _offers(known, states.value()):
+            for start in _offers(potential.value(), known, states.value()):
                 point = self.hse06.make(_exchanged(start))
                 ends.append(verify_start(potential, start.name, point.output))
                 jobs.append(point)
@@ -197,11 +248,22 @@ class RefinementMaker(Maker):
         return Response(replace=staged(flow, "refine"))
 
 
-def _offers(known: list[VerifiedCandidate], states: list[DefectState]) -> list[Start]:
-    # imported late: it brings torch
-    from defect_workflows.search.starts import exchanged_starts
+def _proposal(potential: PotentialDocument, verified: VerifiedCandidate) -> Proposal:
+    # imported late, as below: it brings torch
+    from defect_workflows.mlip.predict import Potential
+    from defect_workflows.search.refine import next_structure
 
-    return exchanged_starts(known, states)
+    return next_structure(Potential.from_document(potential), verified.labels)
+
+
+def _offers(
+    potential: PotentialDocument, known: list[VerifiedCandidate], states: list[DefectState]
+) -> list[Start]:
+    from defect_workflows.mlip.predict import Potential
+    from defect_workflows.search.starts import exchanged_starts, worth_offering
+
+    offered = exchanged_starts(known, states)
+    return worth_offering(Potential.from_document(potential), offered, known) if offered else []
 
 
 def _exchanged(start: Start) -> ChargedConfiguration:

@@ -15,7 +15,13 @@ import torch
 from defect_workflows.charge import TRAINING_KEY, with_charge
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument, Probe
 from defect_workflows.errors import PotentialError
-from defect_workflows.mlip.evaluate import calibration, error_table, parity_points
+from defect_workflows.mlip.calibration import (
+    calibrate,
+    difference_errors,
+    energy_errors,
+    with_sigmas,
+)
+from defect_workflows.mlip.evaluate import error_table, parity_points
 from defect_workflows.mlip.predict import Potential, load_model, resolve_device
 from defect_workflows.mlip.train import prepare
 
@@ -87,12 +93,14 @@ def make_potential(
         for member, model in zip(members, models, strict=True)
     ]
     parity = parity_points(Potential(document, models, device), prepared.splits)
+    calibration = calibrate(energy_errors(parity))
     return document.model_copy(
         update={
             "probes": probes,
-            "parity": parity,
+            "parity": with_sigmas(parity, calibration),
             "errors": error_table(parity),
-            "calibration": calibration(parity),
+            "calibration": calibration,
+            "difference_calibration": calibrate(difference_errors(parity)),
         }
     )
 

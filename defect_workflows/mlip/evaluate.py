@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defect_workflows.documents.potential import Calibration, ErrorRecord, ParityPoint
+from defect_workflows.documents.potential import ErrorRecord, ParityPoint
 
 if TYPE_CHECKING:
     from defect_workflows.documents.labels import Label
     from defect_workflows.mlip.dataset import Splits
     from defect_workflows.mlip.predict import Potential
-
-ONE_SIGMA = 0.6827
-"""Share of normally distributed errors within one standard deviation."""
 
 
 def parity_points(potential: Potential, splits: Splits) -> list[ParityPoint]:
@@ -46,6 +43,7 @@ def _parity(potential: Potential, split: str, labels: Sequence[Label]) -> list[P
             energy=label.energy,
             predicted=prediction.energy,
             spread=prediction.spread,
+            members=prediction.members.tolist(),
             force_rmse=float(np.sqrt(np.mean((prediction.forces - np.array(label.forces)) ** 2))),
         )
         for label, prediction in zip(labels, predictions, strict=True)
@@ -71,23 +69,6 @@ def error_table(points: Iterable[ParityPoint]) -> list[ErrorRecord]:
         )
         for split, head, charge in groups
     ]
-
-
-def calibration(points: Iterable[ParityPoint]) -> Calibration | None:
-    """Return how the committee's spread of energies compares with its errors on held-out labels.
-
-    Both are of the total energy of a supercell. Without held-out labels there is no answer, nor
-    where the members agree exactly.
-    """
-    held_out = [p for p in points if p.split != "train" and p.spread > 0]
-    if not held_out:
-        return None
-    ratios = np.array([abs(p.predicted - p.energy) / p.spread for p in held_out])
-    return Calibration(
-        labels=len(held_out),
-        within=float(np.mean(ratios <= 1)),
-        scale=float(np.quantile(ratios, ONE_SIGMA)),
-    )
 
 
 def _errors(split: str, points: Sequence[ParityPoint], charge: int | None) -> ErrorRecord:

@@ -42,6 +42,8 @@ class Prediction:
     ----------
     energy
         Mean of the committee in eV, on the scale of the labels (E0s and charge offset included).
+    members
+        Energy of each member in eV, on the same scale, shape (models,).
     spread
         Standard deviation of the committee's energies in eV.
     forces
@@ -51,6 +53,7 @@ class Prediction:
     """
 
     energy: float
+    members: np.ndarray
     spread: float
     forces: np.ndarray
     force_spread: np.ndarray
@@ -139,6 +142,19 @@ class Potential:
             )
         return self._offsets[fidelity, charge]
 
+    def energy_sigma(self, spread: float) -> float:
+        """Return the standard deviation of a supercell's energy in eV for a spread in eV.
+
+        Calibrated on held-out labels; where there are none, the spread itself.
+        """
+        calibration = self.document.calibration
+        return spread if calibration is None else calibration.sigma(spread)
+
+    def difference_sigma(self, spread: float) -> float:
+        """Return the same for the energy difference between two structures of one state."""
+        calibration = self.document.difference_calibration
+        return spread if calibration is None else calibration.sigma(spread)
+
     def check(self, structures: Sequence[Structure], fidelity: Fidelity) -> None:
         """Refuse what the potential was not made for.
 
@@ -185,9 +201,11 @@ class Potential:
             for i, structure in enumerate(batch):
                 energy, force = energies[:, i], per_structure[i]
                 several = len(self.models) > 1
+                offset = self.offset(fidelity, charge_of(structure))
                 predictions.append(
                     Prediction(
-                        energy=energy.mean() + self.offset(fidelity, charge_of(structure)),
+                        energy=energy.mean() + offset,
+                        members=energy + offset,
                         spread=energy.std(ddof=1) if several else 0.0,
                         forces=force.mean(axis=0),
                         force_spread=np.sqrt(force.var(axis=0, ddof=1).sum(axis=-1))

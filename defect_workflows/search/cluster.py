@@ -79,6 +79,11 @@ def difference(first: Structure, second: Structure) -> float:
     return float(largest)
 
 
+def same(first: Structure, second: Structure) -> bool:
+    """Tell whether two structures are one minimum."""
+    return difference(first, second) < SAME_DISTANCE
+
+
 def cluster(structures: Sequence[Structure], energies: Sequence[float]) -> list[list[int]]:
     """Sort relaxed structures of one state into minima.
 
@@ -99,9 +104,8 @@ def cluster(structures: Sequence[Structure], energies: Sequence[float]) -> list[
     for index in np.argsort(energies, kind="stable"):
         for minimum in minima:
             lowest = minimum[0]
-            if (
-                energies[index] - energies[lowest] < SAME_ENERGY
-                and difference(structures[lowest], structures[index]) < SAME_DISTANCE
+            if energies[index] - energies[lowest] < SAME_ENERGY and same(
+                structures[lowest], structures[index]
             ):
                 minimum.append(int(index))
                 break

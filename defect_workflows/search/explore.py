@@ -31,9 +31,12 @@ logger = logging.getLogger(__name__)
 COARSE_FORCE = 0.05
 """Force in eV/Å at which relaxations are compared; one of each minimum goes on to the tolerance."""
 
-LARGEST_SPREAD = 0.5
-"""A minimum whose energy the committee disagrees on by more, in eV, is no finding: the potential
-guesses there."""
+LARGEST_UNCERTAINTY = 1.0
+"""A minimum whose energy is uncertain by more, in eV, beyond what every energy is, is no finding:
+the potential guesses there."""
+
+TOLERATED_DOUBT = 0.1
+"""Where the committee's forces on every atom deviate by less, in eV/Å, a label teaches little."""
 
 
 @dataclass
@@ -111,7 +114,7 @@ def search(
         relaxations=[_record(run) for run in runs],
         control_gain=_control_gain(runs),
         bulk_energy=relaxer.references[BULK],
-        uncertain=_uncertain(runs, states, settings.uncertain, round),
+        uncertain=_uncertain(runs, states, candidates, settings.uncertain, round),
         round=round,
         seconds=time.perf_counter() - begin,
     )
@@ -159,7 +162,9 @@ class _Relaxer:
         for group, end in zip(groups, ends, strict=True):
             coarse = group[0].relaxation
             end = replace(end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps)
-            if self.spread(group[0].state, end.structure) > LARGEST_SPREAD:
+            spread = self.spread(group[0].state, end.structure)
+            beyond = self.potential.difference_sigma(spread) - self.potential.difference_sigma(0.0)
+            if beyond > LARGEST_UNCERTAINTY:
                 end = replace(end, verdict="out_of_domain")
             group[0].relaxation = end
             if end.verdict != "minimum":  # nor are the others, which were on their way there
@@ -193,11 +198,15 @@ class _Relaxer:
     def candidate(self, group: Sequence[_Run]) -> Candidate:
         """Return the candidate of the runs that ended in one minimum."""
         lowest = group[0].relaxation
+        spread = self.spread(group[0].state, lowest.structure)
+        (prediction,) = self.potential.predict([lowest.structure], FIDELITY)
         return Candidate(
             state=group[0].state,
             structure=lowest.structure,
             energy=lowest.energy,
-            spread=self.spread(group[0].state, lowest.structure),
+            spread=spread,
+            uncertainty=self.potential.difference_sigma(spread),
+            energy_uncertainty=self.potential.energy_sigma(prediction.spread),
             max_force=lowest.max_force,
             starts=[run.start.name for run in group],
             rank=group[0].minimum or 0,
@@ -255,24 +264,44 @@ def _control_gain(runs: Sequence[_Run]) -> float:
 
 
 def _uncertain(
-    runs: Sequence[_Run], states: Sequence[DefectState], number: int, round: int
+    runs: Sequence[_Run],
+    states: Sequence[DefectState],
+    candidates: Sequence[Candidate],
+    number: int,
+    round: int,
 ) -> list[ChargedConfiguration]:
-    """Return per state the frames on the way that the committee disagreed on most."""
+    """Return per state the frames on the way that the committee disagreed on most.
+
+    Of relaxations that may have led to the ground state, or that did not end; none where the
+    committee agrees well enough.
+    """
     configurations = []
     for state in states:
+        minima = {c.rank: c for c in candidates if c.state == state.name}
+        surest = min(minima.values(), key=lambda c: c.upper_bound, default=None)
         frames = sorted(
-            (run for run in runs if run.state == state.name),
+            (
+                run
+                for run in runs
+                if run.state == state.name
+                and run.relaxation.doubtful is not None
+                and run.relaxation.doubt > TOLERATED_DOUBT
+                and run.relaxation.verdict != "runaway"
+                and (
+                    run.minimum is None
+                    or surest is None
+                    or minima[run.minimum].lower_bound <= surest.energy
+                )
+            ),
             key=lambda run: -run.relaxation.doubt,
         )
         for run in frames[:number]:
-            structure = run.relaxation.doubtful
-            if structure is None:
-                continue
+            assert run.relaxation.doubtful is not None
             origin = Origin(
                 state=state.name,
                 family=f"{state.defect}/search/{round}/{run.start.name}",
                 kind="search",
                 round=round,
             )
-            configurations.append(ChargedConfiguration.of(structure, origin))
+            configurations.append(ChargedConfiguration.of(run.relaxation.doubtful, origin))
     return configurations

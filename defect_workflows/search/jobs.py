@@ -1,4 +1,4 @@
-"""Jobs: the search, its verification, and the next structure of a refinement.
+"""Jobs: the search, its verification, and verified candidates put together.
 
 torch takes seconds and hundreds of megabytes to import: only the jobs themselves do it.
 """
@@ -13,7 +13,7 @@ from pymatgen.core import Structure
 
 from defect_workflows import reuse
 from defect_workflows.campaign import ConvergenceSettings, SearchSettings
-from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
+from defect_workflows.documents.defects import DefectState
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
@@ -86,32 +86,6 @@ def search_states(
     )
 
 
-@reuse.job(output_schema=ChargedConfiguration)
-def refine_structure(
-    potential: PotentialDocument, labels: Sequence[Label], device: Device = "auto"
-) -> ChargedConfiguration:
-    """Return the configuration that should be the minimum of the hybrid functional.
-
-    Parameters
-    ----------
-    potential
-        The committee.
-    labels
-        Single points of one candidate at the hybrid functional, in the order they were made.
-    device
-        Where to run.
-    """
-    from defect_workflows.mlip.predict import Potential
-    from defect_workflows.search.refine import next_structure
-
-    structure = next_structure(Potential.from_document(potential, device), labels).structure
-    origin = labels[0].configuration.origin
-    return ChargedConfiguration.of(
-        structure,
-        Origin(state=origin.state, family=origin.family, kind="search", round=potential.round),
-    )
-
-
 @reuse.job(output_schema=VerificationDocument, data=["labels", "verified"])
 def verify_candidates(
     potential: PotentialDocument,
@@ -146,6 +120,7 @@ def verify_candidates(
 
 @reuse.job(output_schema=RoundDocument, data=["labels", "verified"])
 def conclude_round(
+    candidates: Sequence[Candidate],
     verification: VerificationDocument,
     settled: Sequence[VerifiedCandidate],
     labels: LabelSet,
@@ -157,8 +132,10 @@ def conclude_round(
 
     Parameters
     ----------
+    candidates
+        Minima that this round's search found.
     verification
-        What this round's search found, against HSE06.
+        Those that were verified, against HSE06.
     settled
         Verified candidates of all rounds, refined.
     labels
@@ -171,7 +148,7 @@ def conclude_round(
         When the rounds may end.
     """
     defects = {state.name: state.defect for state in states}
-    record = assess(verification.verified, settled, defects, rounds, settings)
+    record = assess(candidates, verification.verified, settled, defects, rounds, settings)
     return RoundDocument(verified=list(settled), labels=labels, rounds=[*rounds, record])
 
 
@@ -210,6 +187,9 @@ def verify_start(
         structure=structure,
         energy=prediction.energy,
         spread=prediction.spread,
+        # not compared with the undistorted structure, as candidates of a search are
+        uncertainty=model.energy_sigma(prediction.spread),
+        energy_uncertainty=model.energy_sigma(prediction.spread),
         max_force=float(np.linalg.norm(prediction.forces, axis=1).max()),
         starts=[start],
         rank=0,

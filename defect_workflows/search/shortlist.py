@@ -2,36 +2,79 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from defect_workflows.campaign import SearchSettings
-from defect_workflows.documents.search import Candidate
-
-CAUTION = 2.0
-"""Standard deviations by which the committee's mean may be wrong."""
+from defect_workflows.documents.search import Candidate, VerifiedCandidate
+from defect_workflows.search.cluster import same
 
 
-def shortlist(candidates: Sequence[Candidate], settings: SearchSettings) -> list[Candidate]:
+def shortlist(
+    candidates: Sequence[Candidate],
+    settings: SearchSettings,
+    known: Sequence[VerifiedCandidate] = (),
+) -> list[Candidate]:
     """Return the candidates to verify: per state at most `settings.shortlist`, surest first.
 
-    The first is the one that is lowest even if the committee is too optimistic (mean plus
-    `CAUTION` times its spread): a hole of the potential cannot displace it. The others follow by
-    how low they may be (mean minus `CAUTION` times spread), up to `settings.energy_window` above
-    the first: what the committee is unsure of is verified rather than dismissed.
+    The first is the one that is lowest even if the potential is too optimistic (energy plus
+    `CAUTION` times its uncertainty): a hole of the potential cannot displace it. The others follow
+    by how low they may be (energy minus `CAUTION` times uncertainty), as long as they may be the
+    ground state, or up to `settings.energy_window` above the first. Those that are what has an
+    HSE06 single point already are left out; the first is not: it tells how good the potential is.
+
+    Parameters
+    ----------
+    candidates
+        Minima of all states.
+    settings
+        How many, and the window.
+    known
+        Verified candidates of the rounds before.
     """
     chosen: list[Candidate] = []
     for state in dict.fromkeys(candidate.state for candidate in candidates):
         of_state = [candidate for candidate in candidates if candidate.state == state]
-        surest = min(of_state, key=lambda c: c.energy + CAUTION * c.spread)
+        surest = min(of_state, key=lambda candidate: candidate.upper_bound)
         others = [
             candidate
             for candidate in of_state
             if candidate is not surest
-            and _lower_bound(candidate) - surest.energy <= settings.energy_window
+            and candidate.lower_bound - surest.energy <= settings.energy_window
+            and not already_verified(candidate, known)
         ]
-        chosen += [surest, *sorted(others, key=_lower_bound)[: settings.shortlist - 1]]
+        chosen += [
+            surest,
+            *sorted(others, key=lambda candidate: candidate.lower_bound)[: settings.shortlist - 1],
+        ]
     return chosen
 
 
-def _lower_bound(candidate: Candidate) -> float:
-    return candidate.energy - CAUTION * candidate.spread
+def already_verified(candidate: Candidate, known: Sequence[VerifiedCandidate]) -> bool:
+    """Tell whether a candidate is, in its charge state, what has an HSE06 single point already."""
+    return any(
+        same(candidate.structure, label.configuration.structure)
+        for item in known
+        if item.candidate.state == candidate.state
+        for label in item.labels
+    )
+
+
+def expected_gain(above: float, uncertainty: float) -> float:
+    """Return by how much a structure is expected to be lower than the lowest one known, in eV.
+
+    The mean of max(0, -x) for a normally distributed x: the expected improvement of Jones, Schonlau
+    and Welch, J. Glob. Optim. 13, 455 (1998).
+
+    Parameters
+    ----------
+    above
+        Predicted energy above the lowest one, in eV.
+    uncertainty
+        Standard deviation of the prediction in eV.
+    """
+    if uncertainty <= 0:
+        return max(0.0, -above)
+    z = -above / uncertainty
+    density = math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+    return uncertainty * (z * (1 + math.erf(z / math.sqrt(2))) / 2 + density)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 from pymatgen.core import Structure
 
 from defect_workflows.campaign import SearchSettings
@@ -17,10 +19,14 @@ from defect_workflows.distortions import (
     seed_of,
 )
 from defect_workflows.documents.defects import BULK, DefectState
-from defect_workflows.documents.search import VerifiedCandidate
-from defect_workflows.search.cluster import SAME_DISTANCE, difference
-from defect_workflows.search.relax import SHORTEST_CONTACT
+from defect_workflows.documents.search import CAUTION, VerifiedCandidate
+from defect_workflows.energies import energy_left
+from defect_workflows.search.cluster import same
+from defect_workflows.search.relax import FIDELITY, SHORTEST_CONTACT
 from defect_workflows.search.verify import winners
+
+if TYPE_CHECKING:
+    from defect_workflows.mlip.predict import Potential
 
 SHAKE = 0.1
 """Standard deviation in Å of the rattle that minima are tested with."""
@@ -114,13 +120,44 @@ def exchanged_starts(
         start
         for state in states
         for start in neighbour_starts(state, states, minima)
-        if all(
-            difference(label.configuration.structure, start.structure) >= SAME_DISTANCE
+        if not any(
+            same(label.configuration.structure, start.structure)
             for item in verified
             if item.candidate.state == state.name
             for label in (item.labels[0], item.label)
         )
     ]
+
+
+def worth_offering(
+    potential: Potential, offered: Sequence[Start], verified: Sequence[VerifiedCandidate]
+) -> list[Start]:
+    """Return the offered starts that may lead below the lowest verified structure of their state.
+
+    Those of which the potential says, with caution, that relaxing them does not get so low are left
+    out: the search has tried minima of neighbouring charge states on the potential already.
+
+    Parameters
+    ----------
+    potential
+        The committee.
+    offered
+        Starts, which carry the charge of their state.
+    verified
+        Verified candidates of all states.
+    """
+    lowest = winners(verified)
+    kept = []
+    for start in offered:
+        if start.state in lowest:
+            known = lowest[start.state].label.configuration.structure
+            here, there = potential.predict([start.structure, known], FIDELITY)
+            spread = float(np.std(here.members - there.members, ddof=1))
+            above = here.energy - energy_left(here.forces) - there.energy
+            if above > CAUTION * potential.difference_sigma(spread):
+                continue
+        kept.append(start)
+    return kept
 
 
 def verified_starts(verified: Sequence[VerifiedCandidate]) -> list[Start]:

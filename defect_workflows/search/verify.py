@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -10,9 +10,11 @@ import numpy as np
 
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.documents.labels import Label, RefusedLabel
-from defect_workflows.documents.search import Candidate, VerifiedCandidate
+from defect_workflows.documents.search import CAUTION, Candidate, StateRisk, VerifiedCandidate
 from defect_workflows.documents.verification import RoundRecord, StateCheck
-from defect_workflows.search.cluster import SAME_DISTANCE, difference
+from defect_workflows.energies import energy_left
+from defect_workflows.search.cluster import same
+from defect_workflows.search.shortlist import already_verified, expected_gain
 
 if TYPE_CHECKING:
     from defect_workflows.mlip.predict import Potential
@@ -74,16 +76,113 @@ def contenders(verified: Iterable[VerifiedCandidate], window: float) -> list[Ver
         structure = item.label.configuration.structure
         if not mine or (
             item.energy - mine[0].energy <= window
-            and all(
-                difference(other.label.configuration.structure, structure) >= SAME_DISTANCE
-                for other in mine
-            )
+            and not any(same(other.label.configuration.structure, structure) for other in mine)
         ):
             chosen.append(item)
     return chosen
 
 
+def may_be_lowest(item: VerifiedCandidate, lowest: VerifiedCandidate) -> bool:
+    """Tell whether the forces left at a candidate could bring it below the lowest of its state."""
+    return item.energy - energy_left(item.label.forces) <= lowest.energy
+
+
+def next_refinements(
+    verified: Sequence[VerifiedCandidate],
+    window: float,
+    finished: Callable[[VerifiedCandidate], bool],
+) -> list[int]:
+    """Return the indices of the candidates to refine now, at most one per state.
+
+    The lowest of a state comes first; the others, where they may be lowest, wait for it: most of
+    them cannot be lower than what it becomes.
+
+    Parameters
+    ----------
+    verified
+        Candidates of all states.
+    window
+        Candidates further above the lowest, in eV, are never refined.
+    finished
+        Tells which are refined to the end.
+    """
+    best = winners(verified)
+    places = {id(item): index for index, item in enumerate(verified)}
+    chosen: dict[str, int] = {}
+    for item in contenders(verified, window):
+        state = item.candidate.state
+        if not finished(item) and may_be_lowest(item, best[state]):
+            chosen.setdefault(state, places[id(item)])
+    return list(chosen.values())
+
+
+def risks(
+    candidates: Sequence[Candidate],
+    found: Sequence[VerifiedCandidate],
+    settled: Sequence[VerifiedCandidate],
+    states: Iterable[str],
+) -> list[StateRisk]:
+    """Return what the search may have missed: minima that may be lower and were not verified.
+
+    The error that the potential has at the lowest verified minimum of a state is taken off the
+    others: most of it is common to all of them.
+
+    Parameters
+    ----------
+    candidates
+        Minima of this round's search.
+    found
+        Those with an HSE06 single point.
+    settled
+        Verified candidates of all rounds, refined.
+    states
+        Names of the states.
+    """
+    lowest, best = winners(settled), winners(found)
+    inflation = _inflation(
+        [(item.energy_error, item.candidate.energy_uncertainty) for item in found]
+    )
+    among = _inflation(
+        [
+            (
+                item.energy_error - best[item.candidate.state].energy_error,
+                item.candidate.uncertainty,
+            )
+            for item in found
+            if item is not best[item.candidate.state]
+        ]
+    )
+    records = []
+    for state in states:
+        gains = []
+        for candidate in candidates:
+            if candidate.state != state or state not in best:
+                continue
+            uncertainty = among * candidate.uncertainty
+            above = candidate.energy - best[state].energy_error - lowest[state].energy
+            if above < CAUTION * uncertainty and not already_verified(
+                candidate, [*found, *settled]
+            ):
+                gains.append(expected_gain(above, uncertainty))
+        records.append(
+            StateRisk(
+                state=state,
+                competitors=len(gains),
+                energy=max(gains, default=0.0),
+                inflation=inflation,
+            )
+        )
+    return records
+
+
+def _inflation(errors: Sequence[tuple[float, float]]) -> float:
+    """Return errors in units of their sigma, root mean square, at least 1; pairs in eV."""
+    squares = [(error / sigma) ** 2 for error, sigma in errors if sigma > 0]
+    return max(1.0, float(np.sqrt(np.mean(squares)))) if squares else 1.0
+
+
 def assess(
+    candidates: Sequence[Candidate],
     found: Sequence[VerifiedCandidate],
     settled: Sequence[VerifiedCandidate],
     states: Mapping[str, str],
@@ -94,8 +193,10 @@ def assess(
 
     Parameters
     ----------
+    candidates
+        Minima of this round's search.
     found
-        Candidates of this round with their HSE06 labels: the errors are those of the lowest.
+        Those with their HSE06 labels: the errors are those of the lowest.
     settled
         Candidates of all rounds, refined: the levels are those of the lowest.
     states
@@ -129,6 +230,13 @@ def assess(
                 f"{check.state}: force error {check.force_error:.3f} eV/Å, "
                 f"expected at most {settings.force_error:g}"
             )
+    missed = risks(candidates, found, settled, states)
+    reasons += [
+        f"{risk.state}: {risk.competitors} unverified minima may be lower, by "
+        f"{risk.energy:.3f} eV to be expected"
+        for risk in missed
+        if risk.competitors
+    ]
     change = _level_change(checks, history[-1].checks, states) if history else None
     if change is None:
         reasons.append("levels: no earlier round to compare with")
@@ -141,6 +249,7 @@ def assess(
         round=len(history),
         checks=checks,
         level_change=change,
+        risks=missed,
         converged=not reasons,
         reasons=reasons,
     )

@@ -14,12 +14,13 @@ from monty.serialization import loadfn
 
 from defect_workflows.campaign import LevelSettings
 from defect_workflows.documents.levels import Correction, LevelsResult, StateAnalysis
-from defect_workflows.documents.search import Candidate, VerifiedCandidate
+from defect_workflows.documents.search import Candidate, StateRisk, VerifiedCandidate
+from defect_workflows.energies import FORCE_CONSTANT
 from defect_workflows.errors import CalculationError, CorrectionError, InputError
 from defect_workflows.levels.envelope import lower_envelope
 from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.levels.potentials import given_potentials
-from defect_workflows.levels.states import FORCE_CONSTANT, choose_winners
+from defect_workflows.levels.states import choose_winners
 from defect_workflows.levels.thermodynamics import assemble, defect_levels
 
 from .conftest import make_label
@@ -31,6 +32,8 @@ def candidate(calculation, energy, rank=0, spread=0.01):
         structure=calculation.calculation.structure,
         energy=energy,
         spread=spread,
+        uncertainty=spread,
+        energy_uncertainty=spread,
         max_force=0.01,
         starts=["Unperturbed"],
         rank=rank,
@@ -184,6 +187,24 @@ def test_remaining_forces_widen_the_error(published):
     assert result.levels.states[2].warnings == ["residual_force"]
 
 
+def test_what_the_search_may_have_missed_widens_the_error(published):
+    host, bulk, calculations, analyses = published
+    risk = StateRisk(state="v_Cd_0", competitors=1, energy=0.04, inflation=3.0)
+    found = candidate(calculations[0], calculations[0].calculation.energy, spread=0.02)
+    missed = [
+        replace(calculations[0], risk=risk, candidates=[found]),
+        *(replace(c, candidates=[candidate(c, c.calculation.energy)]) for c in calculations[1:]),
+    ]
+    result = assemble(host.name, bulk, missed, analyses)
+    (level,) = result.levels.transition_levels
+    assert level.error == pytest.approx(np.sqrt(0.01**2 + 0.04**2 + 0.01**2) / 2)
+    # the potential alone: calibrated, and as much worse as this round's minima have shown
+    assert level.error_mlip == pytest.approx(
+        np.linalg.norm([3 * 0.02, 0.01, 0.01, 0.01]) / 2, rel=0.02
+    )
+    assert result.levels.states[0].error == pytest.approx(np.hypot(0.01, 0.04), rel=0.02)
+
+
 def test_rehearsal_is_said(published):
     host, bulk, calculations, analyses = published
     result = assemble(
@@ -285,6 +306,8 @@ def test_job_through_a_store(vacancy, published):
         structure=label.configuration.structure,
         energy=label.energy + 0.01,
         spread=0.005,
+        uncertainty=0.01,
+        energy_uncertainty=0.02,
         max_force=0.01,
         starts=["Unperturbed"],
         rank=0,

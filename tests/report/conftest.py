@@ -122,7 +122,8 @@ def search(round_number: int) -> SearchDocument:
             candidates.append(
                 Candidate(
                     state=f"v_Cd_{charge}", structure=structure(charge), energy=energy,
-                    spread=0.006, max_force=0.009, starts=some, rank=rank,
+                    spread=0.006, uncertainty=0.01, energy_uncertainty=0.05, max_force=0.009,
+                    starts=some, rank=rank,
                 )
             )  # fmt: skip
     return SearchDocument(
@@ -163,7 +164,9 @@ def potential(round_number: int) -> PotentialSummary:
     return PotentialSummary(
         round=round_number, fingerprint="p" * 64, heads=["pbe", "hse06"], sha256=["a" * 64] * 2,
         elements=["Cd", "Te"], charges=[-2, -1, 0], atoms=(53, 54), cutoff=6.0,
-        calibration=Calibration(labels=12, within=0.5, scale=1.7),
+        calibration=Calibration(
+            labels=12, families=4, within=0.5, scale=1.7, floor=0.01, within_sigma=0.67, heads=[]
+        ),
         training_labels=210, epochs=[120, 120], seconds=250.0, errors=errors, parity=parity,
         probes=[Probe(heads=["pbe", "hse06"], charge_response=0.8, head_response=1.2)] * 2,
     )  # fmt: skip

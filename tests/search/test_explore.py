@@ -76,6 +76,26 @@ def test_the_spread_is_that_of_the_difference_to_the_undistorted_structure(found
     assert lowest.spread == pytest.approx(0.01 * far * np.sqrt(2))
 
 
+def test_frames_on_the_way_to_what_cannot_be_the_ground_state_are_not(states, bulk):
+    sure = ToyPotential.of(states[0].structure, bulk, doubt=0.5, disagreement=0.0)
+    found = search(sure, states, bulk, SETTINGS, seed=1, fingerprint="key")
+    lowest = {c.state: c for c in found.candidates if c.rank == 0}
+    on_the_way = {
+        state: {f"v_Cd/search/0/{start}" for start in candidate.starts}
+        for state, candidate in lowest.items()
+    }
+    assert found.uncertain
+    assert all(u.origin.family in on_the_way[u.origin.state] for u in found.uncertain)
+
+
+def test_uncertainties_are_calibrated(states, bulk):
+    potential = ToyPotential.of(states[0].structure, bulk, scale=3.0, floor=0.2)
+    found = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key")
+    for candidate in found.candidates:
+        assert candidate.uncertainty == pytest.approx(np.hypot(3 * candidate.spread, 0.2))
+        assert candidate.energy_uncertainty == 2 * 0.01 * (1 + abs(candidate.charge))
+
+
 def test_minima_that_the_committee_guesses_are_out_of_domain(states, bulk):
     unsure = ToyPotential.of(states[0].structure, bulk, disagreement=1.0)
     guessed = search(unsure, states, bulk, SETTINGS, seed=1, fingerprint="key")
@@ -107,7 +127,14 @@ def test_the_control_tells_when_the_host_itself_is_unstable(states, bulk):
     assert unstable.control_gain > BARRIER / 2
 
 
-def test_the_most_uncertain_frames_are_handed_on(found):
+def test_where_the_committee_agrees_no_frame_is_worth_a_label(found):
+    assert found.uncertain == []
+
+
+def test_the_most_uncertain_frames_are_handed_on(states, bulk):
+    unsure = ToyPotential.of(states[0].structure, bulk, doubt=0.5, floor=10.0)
+    found = search(unsure, states, bulk, SETTINGS, seed=1, fingerprint="key", round=2)
+    assert {u.origin.state for u in found.uncertain} == {state.name for state in states}
     assert len({u.id for u in found.uncertain}) == len(found.uncertain)
     for state in {u.origin.state for u in found.uncertain}:
         frames = [u for u in found.uncertain if u.origin.state == state]

@@ -6,24 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defect_workflows.documents.defects import ChargedConfiguration, Origin
-from defect_workflows.documents.labels import Label, LevelOfTheory
+from defect_workflows.documents.labels import Label
 from defect_workflows.search.refine import TRUST, next_structure, smallest_jacobian
 from defect_workflows.search.relax import with_positions
 
-from .conftest import shaken
+from .conftest import LEVEL, shaken
 from .toy import ToyPotential, springs
-
-LEVEL = LevelOfTheory(
-    functional="PE",
-    exact_exchange=0.25,
-    screening=0.2,
-    encut=300,
-    precision="Accurate",
-    spin_polarized=False,
-    dispersion=0,
-    kpoints=[(0, 0, 0)],
-    potcars=[],
-)
 
 
 class Truth:

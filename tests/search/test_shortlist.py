@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate
-from defect_workflows.search.shortlist import shortlist
+from defect_workflows.search.shortlist import expected_gain, shortlist
+
+from .conftest import shaken
 
 ATOM = Structure(Lattice.cubic(3), ["Mg"], [[0, 0, 0]])
 
@@ -16,7 +19,9 @@ def candidates(*energies, state="v_Cd_0", spreads=None):
             state=state,
             structure=ATOM,
             energy=energy,
-            spread=(spreads or [0.0] * len(energies))[rank],
+            spread=0.0,
+            uncertainty=(spreads or [0.0] * len(energies))[rank],
+            energy_uncertainty=0.0,
             max_force=0,
             starts=[],
             rank=rank,
@@ -39,7 +44,7 @@ def test_the_lowest_within_the_window(length, expected):
 
 def test_every_state_has_its_own_list():
     both = candidates(0, 0.1, 0.2) + candidates(5, 5.1, 5.2, state="v_Cd_-1")
-    found = shortlist(both, SearchSettings(shortlist=2))
+    found = shortlist(both, SearchSettings(shortlist=2, energy_window=0.3))
     assert [(c.state, c.rank) for c in found] == [
         ("v_Cd_0", 0),
         ("v_Cd_0", 1),
@@ -57,6 +62,38 @@ def test_a_hole_does_not_displace_what_is_sure():
 def test_an_unsure_minimum_is_verified_before_a_sure_one_above_the_lowest():
     unsure = candidates(0, 0.10, 0.15, spreads=[0, 0, 0.1])
     assert ranks(shortlist(unsure, SearchSettings(shortlist=2))) == [0, 2]
+    assert ranks(shortlist(unsure, SearchSettings(shortlist=3, energy_window=0.3))) == [0, 2, 1]
+
+
+def test_what_cannot_be_the_ground_state_costs_nothing():
+    sure = candidates(0, 0.10, 0.15, spreads=[0.02, 0.02, 0.02])
+    assert ranks(shortlist(sure, SearchSettings(shortlist=3))) == [0]
+    # the same minima on a potential that is worse
+    unsure = candidates(0, 0.10, 0.15, spreads=[0.06, 0.06, 0.06])
+    assert ranks(shortlist(unsure, SearchSettings(shortlist=3))) == [0, 1]
+
+
+def test_a_known_structure_is_not_verified_again_unless_it_is_the_surest(verified, vacancy):
+    settings = SearchSettings(shortlist=3, energy_window=0.5)
+    found = candidates(0, 0.1, 0.2, state="v_Mg_0")
+    for candidate, seed in zip(found, (1, 2, 3), strict=True):
+        candidate.structure = shaken(vacancy, 0.5, seed)
+    copies = [verified(0, [0.0], found[rank].structure) for rank in (0, 1)]
+    assert ranks(shortlist(found, settings, copies)) == [0, 2]
+    elsewhere = verified(-1, [0.0], found[1].structure)
+    assert ranks(shortlist(found, settings, [elsewhere])) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("above", "uncertainty"), [(0.1, 0.1), (-0.05, 0.02), (0.3, 0.1)])
+def test_the_expected_gain_is_the_mean_of_what_is_lower(above, uncertainty):
+    energies = np.random.default_rng(0).normal(above, uncertainty, 200_000)
+    gain = np.maximum(0, -energies).mean()
+    assert expected_gain(above, uncertainty) == pytest.approx(gain, abs=3e-4)
+
+
+def test_nothing_unsure_nothing_to_be_expected():
+    assert expected_gain(0.1, 0.0) == 0
+    assert expected_gain(-0.1, 0.0) == pytest.approx(0.1)
 
 
 def test_an_unsure_minimum_may_come_from_outside_the_window():

@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from defect_workflows.campaign import ConvergenceSettings
-from defect_workflows.documents.defects import ChargedConfiguration, Origin
-from defect_workflows.documents.labels import Label
-from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.search.jobs import gather
-from defect_workflows.search.starts import exchanged_starts, verified_starts
-from defect_workflows.search.verify import assess, contenders
+from defect_workflows.search.starts import Start, exchanged_starts, verified_starts, worth_offering
+from defect_workflows.search.verify import (
+    assess,
+    contenders,
+    may_be_lowest,
+    next_refinements,
+    risks,
+)
 
 from .conftest import shaken
-from .test_refine import LEVEL
-
-
-@pytest.fixture
-def verified(vacancy):
-    """Make a verified candidate of a state: one HSE06 energy per single point."""
-
-    def make(charge, energies, structure=None, energy_error=0.0):
-        structure = (structure or vacancy).copy()
-        structure.properties = {"charge": charge}
-        state = f"v_Mg_{charge:+d}" if charge else "v_Mg_0"
-        origin = Origin(state=state, family="v_Mg/x", kind="search")
-        labels = [
-            Label(
-                fingerprint=f"{state} {number} {energy}",
-                configuration=ChargedConfiguration.of(structure, origin),
-                fidelity="hse06",
-                energy=energy,
-                forces=np.zeros((len(structure), 3)).tolist(),
-                stress=np.zeros((3, 3)).tolist(),
-                nelect=1,
-                level_of_theory=LEVEL,
-                rehearsal=True,
-            )
-            for number, energy in enumerate(energies)
-        ]
-        candidate = Candidate(
-            state=state,
-            structure=structure,
-            energy=energies[0],
-            spread=0.0,
-            max_force=0.0,
-            starts=["Dimer"],
-            rank=0,
-        )
-        return VerifiedCandidate(
-            candidate=candidate,
-            labels=labels,
-            energy_error=energy_error,
-            force_error=0.01,
-            max_force=0.1,
-        )
-
-    return make
+from .toy import TILT, WELL, ToyPotential
 
 
 def test_contenders_are_low_and_different(verified, vacancy):
@@ -112,16 +71,84 @@ def test_a_round_is_judged_by_its_errors_and_the_refined_levels(verified):
     states = {"v_Mg_0": "v_Mg", "v_Mg_-1": "v_Mg"}
     settings = ConvergenceSettings(energy_error=0.02, force_error=0.05, level_change=0.02)
     found = [verified(0, [-1.0], energy_error=0.01), verified(-1, [-2.0], energy_error=-0.01)]
-    first = assess(found, found, states, [], settings)
+    first = assess([], found, found, states, [], settings)
     assert not first.converged
     assert first.reasons == ["levels: no earlier round to compare with"]
-    second = assess(found, found, states, [first], settings)
+    second = assess([], found, found, states, [first], settings)
     assert second.converged
     refined = [found[0], verified(-1, [-2.0, -2.5])]
-    third = assess(found, refined, states, [first], settings)
+    third = assess([], found, refined, states, [first], settings)
     assert third.level_change == pytest.approx(0.5)
     assert not third.converged
     wrong = [found[0], verified(-1, [-2.0], energy_error=0.5)]
     assert any(
-        "energy error +0.500" in r for r in assess(wrong, found, states, [first], settings).reasons
+        "energy error +0.500" in r
+        for r in assess([], wrong, found, states, [first], settings).reasons
     )
+
+
+def test_only_what_may_get_lowest_is_refined_and_the_lowest_first(verified, vacancy):
+    # 15 atoms with forces of 0.1 eV/Å along each axis may gain 0.075 eV
+    lowest = verified(0, [-3.0], forces=0.1)
+    near = verified(0, [-2.95], shaken(vacancy, 0.5, 1), forces=0.1)
+    far = verified(0, [-2.91], shaken(vacancy, 0.5, 2), forces=0.1)
+    relaxed = verified(0, [-2.99], shaken(vacancy, 0.5, 3), forces=0.001)
+    assert [may_be_lowest(item, lowest) for item in (near, far, relaxed)] == [True, False, False]
+    charged = verified(-1, [4.0], forces=0.1)
+    everything = [relaxed, far, near, charged, lowest]
+    chosen = next_refinements(everything, 0.2, lambda item: False)
+    assert [id(everything[index]) for index in chosen] == [id(lowest), id(charged)]
+    then = next_refinements(everything, 0.2, lambda item: item in (lowest, charged))
+    assert [id(everything[index]) for index in then] == [id(near)]
+    assert next_refinements(everything, 0.02, lambda item: item in (lowest, charged)) == []
+
+
+def test_an_unverified_minimum_that_may_be_lower_is_a_risk(verified, vacancy):
+    winner = verified(0, [-3.0], energy_error=-0.5, uncertainty=0.02)
+
+    def other(energy, seed, uncertainty=0.02):
+        structure = shaken(vacancy, 0.5, seed)
+        return verified(0, [energy], structure, uncertainty=uncertainty).candidate
+
+    # the potential says -3.5 eV at the winner, so -3.47 eV is 0.03 eV above it
+    minima = [winner.candidate, other(-3.47, 1), other(-3.3, 2)]
+    (risk,) = risks(minima, [winner], [winner], ["v_Mg_0"])
+    assert risk.competitors == 1
+    assert 0 < risk.energy < 0.02
+    assert risk.inflation == pytest.approx(0.5 / 0.04)
+    (unsure,) = risks(
+        [other(-3.47, 1), other(-3.3, 2, uncertainty=0.2)], [winner], [winner], ["v_Mg_0"]
+    )
+    assert unsure.competitors == 2
+    assert unsure.energy > risk.energy
+    # one that was verified is no risk, neither in this round nor in one before
+    known = verified(0, [-2.9], minima[1].structure)
+    (none,) = risks(minima, [winner], [winner, known], ["v_Mg_0"])
+    assert (none.competitors, none.energy) == (0, 0.0)
+    record = assess(minima, [winner], [winner], {"v_Mg_0": "v_Mg"}, [], ConvergenceSettings())
+    assert any("v_Mg_0: 1 unverified minima may be lower" in r for r in record.reasons)
+    assert record.risks == [risk]
+
+
+def test_errors_among_minima_of_a_state_widen_the_risk(verified, vacancy):
+    winner = verified(0, [-3.0], energy_error=0.0, uncertainty=0.02)
+    wrong = verified(0, [-2.0], shaken(vacancy, 0.5, 1), energy_error=0.2, uncertainty=0.02)
+    high = verified(0, [-2.8], shaken(vacancy, 0.5, 2), uncertainty=0.02).candidate
+    (before,) = risks([high], [winner], [winner], ["v_Mg_0"])
+    (after,) = risks([high], [winner, wrong], [winner], ["v_Mg_0"])
+    assert (before.competitors, after.competitors) == (0, 1)
+
+
+def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy):
+    def at(place):
+        structure = vacancy.copy()
+        structure.translate_sites([0], [place, 0, 0], frac_coords=False, to_unit_cell=False)
+        return structure
+
+    winner = verified(0, [-5.0], at(WELL))  # the lower one of two wells
+    offers = [Start("v_Mg_0", "higher", at(-WELL)), Start("v_Mg_0", "between", at(0.7 * WELL))]
+    sure = ToyPotential.of(vacancy, disagreement=0.0, floor=TILT / 10)
+    assert [start.name for start in worth_offering(sure, offers, [winner])] == ["between"]
+    unsure = ToyPotential.of(vacancy, disagreement=0.0, floor=2 * TILT)
+    assert worth_offering(unsure, offers, [winner]) == offers
+    assert worth_offering(sure, offers, []) == offers

@@ -82,6 +82,8 @@ class ToyPotential:
     stable_bulk: bool = True
     tilt: float = TILT
     disagreement: float = 0.01
+    scale: float = 1.0
+    floor: float = 0.0
 
     @classmethod
     def of(cls, *structures: Structure, **options: object) -> ToyPotential:
@@ -123,14 +125,22 @@ class ToyPotential:
         return [
             Prediction(
                 energy=float(energy),
+                members=members,
                 spread=0.01 * (1 + abs(charge_of(structure))),
                 forces=forces,
                 force_spread=np.full(len(structure), self.doubt),
             )
-            for structure, energy, forces in zip(
+            for structure, members, energy, forces in zip(
                 structures,
+                self.evaluate(structures, fidelity)[0].T,
                 output["energy"].tolist(),
                 np.split(output["forces"].numpy(), cuts),
                 strict=True,
             )
         ]
+
+    def energy_sigma(self, spread: float) -> float:
+        return 2 * spread
+
+    def difference_sigma(self, spread: float) -> float:
+        return float(np.hypot(self.scale * spread, self.floor))
