@@ -14,6 +14,7 @@ from defect_workflows.errors import InputError, InvalidChargeError
 from defect_workflows.userfile import Section, check_dielectric, read_file
 
 PotcarFunctional = Literal["PBE", "PBE_52", "PBE_54", "PBE_64", "LDA", "LDA_52", "LDA_54"]
+ChargeEmbedding = Literal["categorical", "continuous"]
 
 
 class SupercellSettings(Section):
@@ -187,6 +188,16 @@ class PotentialSettings(Section):
     epochs: int | None = Field(default=None, ge=1, description="Epochs. Default: the preset's.")
     committee: int = Field(default=2, ge=2, description="Number of models, one seed each.")
     seed: int = Field(default=1, description="Seed of the first model.")
+    charge: ChargeEmbedding = Field(
+        default="categorical",
+        description="How the model sees the charge: 'categorical' learns every charge for itself, "
+        "'continuous' a smooth function of the number.",
+    )
+    bulk_at_every_charge: bool = Field(
+        default=False,
+        description="Also train pristine cells at every charge, with their neutral labels: atoms "
+        "far from a defect learn not to respond to its charge. Each is one more training example.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="'auto' takes a GPU when there is one."
     )

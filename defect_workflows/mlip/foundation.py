@@ -25,6 +25,7 @@ from mace.tools.finetuning_utils import load_foundations_elements
 from mace.tools.scripts_utils import extract_config_mace_model
 from mace.tools.torch_geometric.dataloader import DataLoader
 
+from defect_workflows.campaign import ChargeEmbedding
 from defect_workflows.charge import TRAINING_KEY, to_atoms, with_charge
 from defect_workflows.errors import PotentialError
 from defect_workflows.mlip.baseline import Reference
@@ -81,6 +82,7 @@ def transplant(
     reference: Reference,
     embedding_size: int,
     structures: Sequence[Structure],
+    charge: ChargeEmbedding = "categorical",
 ) -> modules.ScaleShiftMACE:
     """Return a model with the weights of a foundation model, our heads, E0s, and the charge.
 
@@ -97,6 +99,8 @@ def transplant(
         Numbers that a charge is embedded in.
     structures
         Some structures to measure the new model on, at every charge and head.
+    charge
+        How the charge is embedded.
 
     Raises
     ------
@@ -129,7 +133,7 @@ def transplant(
                     load_readout=True,
                     max_L=len(contractions) - 1,
                 )
-            embedding = {TRAINING_KEY: charge_embedding(charges, embedding_size)}
+            embedding = {TRAINING_KEY: charge_embedding(charge, charges, embedding_size)}
             model = modules.ScaleShiftMACE(**{**architecture, "embedding_specs": embedding})
     except Exception as error:  # MACE checks little: an unknown part ends in whatever it runs into
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"

@@ -17,6 +17,7 @@ from mace.cli.convert_cueq_e3nn import run as to_e3nn
 from mace.cli.convert_e3nn_cueq import run as to_cuequivariance
 from mace.tools.torch_geometric.dataloader import DataLoader
 
+from defect_workflows.campaign import ChargeEmbedding
 from defect_workflows.charge import TRAINING_KEY
 from defect_workflows.mlip.baseline import Reference
 from defect_workflows.mlip.presets import Preset
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
 
 
 def build_model(
-    graphs: list[AtomicData], reference: Reference, preset: Preset
+    graphs: list[AtomicData],
+    reference: Reference,
+    preset: Preset,
+    charge: ChargeEmbedding = "categorical",
 ) -> modules.ScaleShiftMACE:
     """Return an untrained MACE with one readout per head and the charge embedded."""
     charges = sorted({charge for _, charge in reference.offsets})
@@ -58,12 +62,25 @@ def build_model(
         heads=list(reference.heads),
         atomic_inter_scale=rms_forces,
         atomic_inter_shift=no_shift,
-        embedding_specs={TRAINING_KEY: charge_embedding(charges, preset.embedding_size)},
+        embedding_specs={TRAINING_KEY: charge_embedding(charge, charges, preset.embedding_size)},
     )
 
 
-def charge_embedding(charges: Sequence[int], size: int) -> dict[str, Any]:
-    """Return MACE's specification of a categorical charge, one class per integer in the range."""
+def charge_embedding(kind: ChargeEmbedding, charges: Sequence[int], size: int) -> dict[str, Any]:
+    """Return MACE's specification of how the total charge is embedded.
+
+    Parameters
+    ----------
+    kind
+        'categorical': a vector per integer in the range of the charges, each learned alone.
+        'continuous': the number q itself, unscaled, through a perceptron of two layers.
+    charges
+        Charges trained on, in units of e.
+    size
+        Length of the vector that MACE adds, projected, to the features of every atom.
+    """
+    if kind == "continuous":
+        return {"type": "continuous", "per": "graph", "in_dim": 1, "emb_dim": size}
     lowest, highest = min(charges), max(charges)
     return {
         "type": "categorical",

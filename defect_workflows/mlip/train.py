@@ -38,6 +38,7 @@ from defect_workflows.mlip.dataset import (
     unique,
 )
 from defect_workflows.mlip.foundation import align, read_foundation, transplant
+from defect_workflows.mlip.localise import bulk_at_every_charge
 from defect_workflows.mlip.model import accelerated, build_model, plain
 from defect_workflows.mlip.optimise import Training
 from defect_workflows.mlip.predict import load_model, resolve_device
@@ -71,6 +72,14 @@ def prepare(labels: Sequence[Label], settings: PotentialSettings) -> Prepared:
     splits = split_labels(labels, settings.test_share, settings.seed)
     # references are fitted on what is trained on: the test stays unseen
     return Prepared(splits, fit_reference(splits.train))
+
+
+def trained_on(prepared: Prepared, settings: PotentialSettings) -> list[Label]:
+    """Return the labels to train on: those of the training split, and what settings add to them."""
+    labels = prepared.splits.train
+    if settings.bulk_at_every_charge:
+        return labels + bulk_at_every_charge(labels, prepared.reference)
+    return labels
 
 
 def train_member(
@@ -127,10 +136,10 @@ def train_member(
         watched = [x for x in watched if x.fidelity == reference.heads[-1]] or watched
         train, valid = (
             graphs_of(part, reference, cutoff, preset.soft_force, dtype)
-            for part in (prepared.splits.train, watched)
+            for part in (trained_on(prepared, settings), watched)
         )
         if model is None:
-            model = build_model(train, reference, preset)
+            model = build_model(train, reference, preset, settings.charge)
         model = model.to(device, dtype)
         if foundation is not None and previous is None:
             align(model, train)
@@ -237,7 +246,12 @@ def _start(
     by_force = sorted(prepared.splits.train, key=lambda label: np.square(label.forces).mean())
     structures = [label.configuration.structure for label in (by_force[0], by_force[-1])]
     model = transplant(
-        foundation, settings.foundation, prepared.reference, preset.embedding_size, structures
+        foundation,
+        settings.foundation,
+        prepared.reference,
+        preset.embedding_size,
+        structures,
+        settings.charge,
     )
     return model, sha256
 

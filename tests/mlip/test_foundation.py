@@ -118,12 +118,13 @@ def test_it_starts_as_the_foundation_model_at_every_charge_and_head(
             np.testing.assert_allclose(own.get_forces(charged), theirs.get_forces(atoms), atol=1e-6)
 
 
+@pytest.mark.parametrize("charge", ["categorical", "continuous"])
 def test_a_potential_trained_from_it_sees_charge_and_head(
-    saved: Callable, labels: list[Label], settings: PotentialSettings, tmp_path: Path
+    charge: str, saved: Callable, labels: list[Label], settings: PotentialSettings, tmp_path: Path
 ) -> None:
     path = saved(make_foundation())
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    start = settings.model_copy(update={"foundation": path, "epochs": 3})
+    start = settings.model_copy(update={"foundation": path, "epochs": 3, "charge": charge})
     member = train.train_member(labels, start, 1, None, tmp_path, TINY)
     path.unlink()  # only the first round needs the file
     again = train.train_member(labels, start, 1, member, tmp_path, TINY)

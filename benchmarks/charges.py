@@ -1,0 +1,97 @@
+"""What knowing the charge is worth, and in which form: the same labels, four ways.
+
+    python benchmarks/charges.py runs/labels.jsonl runs/53.jsonl
+
+The data are those of `dataset.py` and `minima.py`; all PBE labels and a share of the HSE06 ones,
+and the same number of gradient steps each (one model per charge: its share of them). The blind
+model keeps the mean energy of each charge: what is hidden from it is how forces, and differences
+between geometries, depend on the charge. Writes `benchmarks/charges_<name of the data>.json`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from dataset import read
+from rich.console import Console
+from strategies import Data, Predict, blind, errors, fit, one_per_charge
+
+from defect_workflows.documents.labels import Label
+from defect_workflows.mlip.select import select
+
+
+def categorical(labels: Sequence[Label], steps: int, seed: int) -> Predict:
+    return fit(labels, steps, seed).predict
+
+
+def continuous(labels: Sequence[Label], steps: int, seed: int) -> Predict:
+    return fit(labels, steps, seed, charge="continuous").predict
+
+
+VARIANTS: dict[str, Callable[[Sequence[Label], int, int], Predict]] = {
+    "categorical": categorical,
+    "continuous": continuous,
+    "charge-blind": blind,
+    "one per charge": one_per_charge,
+}
+
+
+def levels(predict: Predict, minima: Sequence[Label]) -> list[dict]:
+    """Return levels between the structures relaxed at each charge, eV, and the model's errors.
+
+    [E(q') - E(q)] / (q - q') without VBM and corrections, which are the same for both.
+    """
+    own = {
+        label.charge: label
+        for label in minima
+        if label.configuration.origin.family.endswith(f"relaxed at {label.charge:+d}")
+    }
+    charges = sorted(own, reverse=True)
+    predictions = predict([own[charge].configuration.structure for charge in charges])
+    energy = {charge: p.energy for charge, p in zip(charges, predictions, strict=True)}
+    found = []
+    for q, other in combinations(charges, 2):
+        true = (own[other].energy - own[q].energy) / (q - other)
+        model = (energy[other] - energy[q]) / (q - other)
+        error = 1e3 * (model - true)
+        found.append({"charges": [q, other], "stand_in_eV": true, "error_meV": error})
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("minima", type=Path)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--share", type=float, default=0.4)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    data, minima = Data.of(read(arguments.data), arguments.seed), read(arguments.minima)
+    chosen = select([label.configuration for label in data.candidates()], arguments.share)
+    labels = data.cheap + data.expensive({configuration.id for configuration in chosen})
+    charges = sorted({label.charge for label in data.test})
+    console, results = Console(), {}
+    path = Path(__file__).with_name(f"charges_{arguments.data.stem}.json")
+    for name, train in VARIANTS.items():
+        predict = train(labels, arguments.steps, arguments.seed)
+        results[name] = {
+            "test": errors(predict, data.test),
+            "test_per_charge": [
+                {"charge": q, **errors(predict, [x for x in data.test if x.charge == q])}
+                for q in charges
+            ],
+            "near_minima": errors(predict, minima),
+            "levels": levels(predict, minima),
+        }
+        console.print(name, results[name]["test"])
+        output = {"steps": arguments.steps, "share": arguments.share, "variants": results}
+        path.write_text(json.dumps(output, indent=1) + "\n")
+    console.print(f"{path}: written")
+
+
+if __name__ == "__main__":
+    main()

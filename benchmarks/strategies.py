@@ -1,0 +1,283 @@
+"""Ways to learn HSE06 and the charge, at equal labels and equal gradient steps.
+
+Each way is what the package does already (`train_member`, a previous model to start from) on labels
+put in another form; so nothing here is in the package, and none of it can be chosen by a user.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import torch
+from pymatgen.core import Structure
+
+from defect_workflows.campaign import PotentialSettings
+from defect_workflows.charge import charge_of, with_charge
+from defect_workflows.documents.labels import Label
+from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
+from defect_workflows.fidelity import Fidelity
+from defect_workflows.mlip import train
+from defect_workflows.mlip.baseline import fit_reference
+from defect_workflows.mlip.dataset import defect_of, harsh, split_labels
+from defect_workflows.mlip.predict import Potential, Prediction, load_model
+from defect_workflows.mlip.presets import Preset
+
+MODEL = Preset(
+    soft_force=2.0,
+    cutoff=4.5,
+    channels=16,
+    max_l=1,
+    max_ell=2,
+    correlation=2,
+    interactions=2,
+    radial=(32, 32),
+    learning_rate=0.02,
+    batch_size=2,
+    epochs=0,
+    continued_epochs=0,
+)
+FINE_TUNING = 0.25
+"""Learning rate of the second half of a transfer, as a share of the first's."""
+
+Predict = Callable[[Sequence[Structure]], list[Prediction]]
+
+
+@dataclass(frozen=True)
+class Data:
+    """Labels to learn from, and held-out ones at HSE06; no geometry is in both."""
+
+    pool: list[Label]
+    test: list[Label]
+
+    @classmethod
+    def of(cls, labels: Sequence[Label], seed: int) -> Data:
+        """Hold out a fifth of the geometries, as the package does it: none that is harsh."""
+        splits = split_labels(labels, 0.2, seed)
+        return cls(
+            pool=splits.train + splits.valid,
+            test=[label for label in splits.test if label.fidelity == "hse06"],
+        )
+
+    @property
+    def cheap(self) -> list[Label]:
+        """PBE labels of the pool."""
+        return [label for label in self.pool if label.fidelity == "pbe"]
+
+    def candidates(self) -> list[Label]:
+        """PBE labels of what may get an HSE06 label: what is not harsh."""
+        by_defect: dict[str, list[Label]] = {}
+        for label in self.cheap:
+            by_defect.setdefault(defect_of(label.configuration), []).append(label)
+        extreme = set().union(*map(harsh, by_defect.values()))
+        return [label for label in self.cheap if label.configuration.id not in extreme]
+
+    def expensive(self, chosen: set[str]) -> list[Label]:
+        """HSE06 labels of the chosen configurations."""
+        return [x for x in self.pool if x.fidelity == "hse06" and x.configuration.id in chosen]
+
+
+def changed(
+    label: Label,
+    *,
+    charge: int | None = None,
+    fidelity: Fidelity | None = None,
+    energy: float | None = None,
+    forces: np.ndarray | None = None,
+) -> Label:
+    """Return a label in another form; its configuration keeps its id."""
+    charge = label.charge if charge is None else charge
+    configuration = label.configuration.model_copy(
+        update={
+            "structure": with_charge(label.configuration.structure, charge),
+            # one family of all: train_member then holds nothing out of what it is given
+            "origin": label.configuration.origin.model_copy(update={"family": "benchmark"}),
+        }
+    )
+    return label.model_copy(
+        update={
+            "configuration": configuration,
+            "fidelity": fidelity or label.fidelity,
+            "energy": label.energy if energy is None else energy,
+            "forces": label.forces if forces is None else [tuple(f) for f in forces.tolist()],
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model and the potential around it."""
+
+    member: CommitteeMember
+    potential: Potential
+    seconds: float
+
+    def predict(self, structures: Sequence[Structure]) -> list[Prediction]:
+        """Predict at the most expensive head."""
+        return self.potential.predict(structures, self.potential.heads[-1])
+
+
+def fit(
+    labels: Sequence[Label],
+    steps: int,
+    seed: int = 1,
+    previous: Trained | None = None,
+    **settings: object,
+) -> Trained:
+    """Train one model on every label given, for a number of gradient steps."""
+    preset = MODEL if previous is None else slower(MODEL)
+    everything = [changed(label) for label in labels]
+    epochs = max(2, round(steps * preset.batch_size / len(everything)))
+    chosen = PotentialSettings(preset="small", epochs=epochs, device="cpu", **settings)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory() as logs:
+        before = previous.member if previous else None
+        member = train.train_member(everything, chosen, seed, before, logs, preset)
+    reference = fit_reference(everything)
+    energies, baseline = reference.documents()
+    sizes = [len(label.forces) for label in everything]
+    document = PotentialDocument(
+        fingerprint="benchmark",
+        heads=reference.heads,
+        elements=reference.elements,
+        charges=sorted({charge for _, charge in reference.offsets}),
+        atoms=(min(sizes), max(sizes)),
+        cutoff=preset.cutoff,
+        members=[member],
+        baseline=baseline,
+        atom_energies=energies,
+        errors=[],
+        parity=[],
+        probes=[],
+        training_labels=len(everything),
+        rehearsal=True,
+    )
+    cpu = torch.device("cpu")
+    return Trained(member, Potential(document, [load_model(member, cpu)], cpu), member.seconds)
+
+
+def slower(preset: Preset) -> Preset:
+    """Return the settings for going on from a trained model."""
+    return replace(preset, learning_rate=FINE_TUNING * preset.learning_rate)
+
+
+# fidelity
+
+
+def pretrained(data: Data, steps: int) -> Trained:
+    """Return a model of PBE; its only head is called hse06, so that HSE06 labels can follow."""
+    return fit([changed(label, fidelity="hse06") for label in data.cheap], steps)
+
+
+def difference_labels(data: Data, expensive: Sequence[Label]) -> list[Label]:
+    """Return HSE06 minus PBE on the same geometries, as labels."""
+    twins = {label.configuration.id: label for label in data.cheap}
+    return [
+        changed(
+            label,
+            energy=label.energy - twin.energy,
+            forces=np.array(label.forces) - np.array(twin.forces),
+        )
+        for label in expensive
+        if (twin := twins.get(label.configuration.id)) is not None
+    ]
+
+
+def summed(first: Predict, second: Predict) -> Predict:
+    """Return the sum of two models."""
+
+    def predict(structures: Sequence[Structure]) -> list[Prediction]:
+        return [
+            replace(a, energy=a.energy + b.energy, forces=a.forces + b.forces)
+            for a, b in zip(first(structures), second(structures), strict=True)
+        ]
+
+    return predict
+
+
+# charge
+
+
+def blind(labels: Sequence[Label], steps: int, seed: int = 1) -> Predict:
+    """Train without the charge, but for the mean energy of each, which is given back."""
+    offsets = fit_reference([changed(label) for label in labels]).offsets
+    model = fit(
+        [
+            changed(label, charge=0, energy=label.energy - offsets[label.fidelity, label.charge])
+            for label in labels
+        ],
+        steps,
+        seed,
+    )
+
+    def predict(structures: Sequence[Structure]) -> list[Prediction]:
+        neutral = model.predict([with_charge(structure, 0) for structure in structures])
+        return [
+            replace(p, energy=p.energy + offsets["hse06", charge_of(structure)])
+            for p, structure in zip(neutral, structures, strict=True)
+        ]
+
+    return predict
+
+
+def one_per_charge(labels: Sequence[Label], steps: int, seed: int = 1) -> Predict:
+    """Train one model for each charge, on its labels alone, with its share of the steps."""
+    charges = sorted({label.charge for label in labels})
+    models = {}
+    for charge in charges:
+        mine = [changed(label, charge=0) for label in labels if label.charge == charge]
+        models[charge] = fit(mine, round(steps * len(mine) / len(labels)), seed)
+
+    def predict(structures: Sequence[Structure]) -> list[Prediction]:
+        return [models[charge_of(s)].predict([with_charge(s, 0)])[0] for s in structures]
+
+    return predict
+
+
+# what is measured
+
+
+def errors(predict: Predict, test: Sequence[Label]) -> dict[str, float]:
+    """Return RMSE of energies (meV/atom), forces (meV/Å) and charge differences (meV per cell).
+
+    The last is that of E(q) - E(q') at one geometry: what a level is made of.
+    """
+    predictions = predict([label.configuration.structure for label in test])
+    energy = np.array([p.energy - x.energy for p, x in zip(predictions, test, strict=True)])
+    atoms = np.array([len(label.forces) for label in test])
+    force = np.concatenate(
+        [(p.forces - np.array(x.forces)).ravel() for p, x in zip(predictions, test, strict=True)]
+    )
+    pairs = [
+        energy[i] - energy[j]
+        for i, j in combinations(range(len(test)), 2)
+        if test[i].charge != test[j].charge and same_geometry(test[i], test[j])
+    ]
+    return {
+        "labels": len(test),
+        "energy_meV_per_atom": 1e3 * rms(energy / atoms),
+        "force_meV_per_A": 1e3 * rms(force),
+        "charge_difference_meV": 1e3 * rms(np.array(pairs)) if pairs else float("nan"),
+    }
+
+
+def same_geometry(one: Label, other: Label) -> bool:
+    """Tell whether two labels are of the same positions."""
+    a, b = one.configuration.structure, other.configuration.structure
+    return len(a) == len(b) and np.allclose(a.cart_coords, b.cart_coords, atol=1e-6)
+
+
+def rms(values: np.ndarray) -> float:
+    """Return the root mean square."""
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def geometries(labels: Sequence[Label]) -> list[list[Label]]:
+    """Return labels grouped by geometry, in the order of the labels."""
+    groups: dict[bytes, list[Label]] = {}
+    for label in labels:
+        key = np.round(label.configuration.structure.cart_coords, 6).tobytes()
+        groups.setdefault(key, []).append(label)
+    return list(groups.values())
