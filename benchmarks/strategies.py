@@ -239,7 +239,7 @@ def one_per_charge(labels: Sequence[Label], steps: int, seed: int = 1) -> Predic
 # what is measured
 
 
-def errors(predict: Predict, test: Sequence[Label]) -> dict[str, float]:
+def errors(predict: Predict, test: Sequence[Label]) -> dict[str, float | None]:
     """Return RMSE of energies (meV/atom), forces (meV/Å) and charge differences (meV per cell).
 
     The last is that of E(q) - E(q') at one geometry: what a level is made of.
@@ -259,7 +259,7 @@ def errors(predict: Predict, test: Sequence[Label]) -> dict[str, float]:
         "labels": len(test),
         "energy_meV_per_atom": 1e3 * rms(energy / atoms),
         "force_meV_per_A": 1e3 * rms(force),
-        "charge_difference_meV": 1e3 * rms(np.array(pairs)) if pairs else float("nan"),
+        "charge_difference_meV": 1e3 * rms(np.array(pairs)) if pairs else None,
     }
 
 
