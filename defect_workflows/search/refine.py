@@ -1,10 +1,11 @@
 """The last steps to the minimum of the hybrid functional, guided by the potential.
 
-A single point gives forces. The potential plus the difference of forces there is exact at that
-point, and nearly so around it, because the potential's error changes slowly; its minimum is the
-next structure to calculate. From two single points on, the change of the difference between them
-corrects the potential's second derivatives as well: the smallest symmetric change (Powell,
-Nonlinear Programming, Academic Press 1970, p. 31) that explains all differences at once.
+Far from the minimum the potential leads: with the difference of the forces at the lowest single
+point it is exact there, and its minimum is the next structure to calculate. Near the minimum, or
+once it has led uphill, the second derivatives of the potential take quasi-Newton steps on the
+hybrid functional's own forces, and what these show corrects the second derivatives (BFGS: Nocedal
+and Wright, Numerical Optimization, Springer 2006, eq. 6.19). That is right up to second order
+whatever the potential's errors are; a bad potential costs steps, never the minimum.
 """
 
 from __future__ import annotations
@@ -23,14 +24,26 @@ from defect_workflows.mlip.predict import Potential
 from defect_workflows.search.relax import FIDELITY, relax, with_positions
 
 TRUST = 0.3
-"""A step moves no atom further than this along an axis, in Å."""
+"""The potential leads no atom further than this along an axis, in Å, to the next single point."""
 
-NEAR = 0.3
-"""Single points at which an atom is further than this, in Å, from the best one say nothing of
-the second derivatives there."""
+NEAR = 0.1
+"""Where it would move none further than this along an axis, in Å, quasi-Newton steps are better."""
 
-INDEPENDENT = 0.05
-"""Differences of positions below this share of the largest one are not told apart."""
+LONGEST = 0.25
+"""A quasi-Newton step moves no atom further than this, in Å."""
+
+SHORTER = (0.1, 0.5)
+"""After a step uphill the next one is at most so many times as long: at least, at most."""
+
+PROBE = 0.015
+"""Displacement in Å that measures second derivatives."""
+
+SOFTEST = 2.0
+"""Second derivatives are at least this large, in eV/Å^2: smaller and negative ones would lead far
+away."""
+
+SMALLEST = 1e-8
+"""Second derivatives in eV/Å^2, and energies in eV, below this are rounding noise."""
 
 MAX_FORCE = 0.002
 """Force tolerance of the relaxation between two single points in eV/Å: far below that of the
@@ -50,7 +63,7 @@ class Proposal:
     gain
         Energy in eV by which it should lie below the lowest single point so far.
     displacement
-        Largest displacement of an atom from there in Å.
+        Largest displacement of an atom along an axis from there, in Å.
     """
 
     structure: Structure
@@ -58,167 +71,189 @@ class Proposal:
     displacement: float
 
 
-@dataclass(frozen=True)
-class Correction:
-    """Difference between hybrid functional and potential around a structure, to second order.
+class CorrectedModel(ModelInterface):
+    """A torch-sim model of a single system plus constant forces.
 
-    Attributes
+    Parameters
     ----------
+    model
+        The model to correct.
     positions
-        Cartesian positions it is expanded around in Å, shape (n, 3).
+        Cartesian positions in Å where the correction of the energy is zero, shape (n, 3).
     forces
-        Difference of the forces there in eV/Å, shape (n, 3).
-    jacobian
-        Its change with the positions in eV/Å^2, shape (3n, 3n), symmetric.
+        Forces in eV/Å to add, shape (n, 3).
     """
 
-    positions: np.ndarray
-    forces: np.ndarray
-    jacobian: np.ndarray
-
-    def energy(self, positions: np.ndarray) -> float:
-        """Return the energy in eV that the correction adds, zero at its origin."""
-        way = (positions - self.positions).ravel()
-        return float(-self.forces.ravel() @ way - way @ self.jacobian @ way / 2)
-
-
-class CorrectedModel(ModelInterface):
-    """A torch-sim model of a single system plus a correction."""
-
-    def __init__(self, model: ModelInterface, correction: Correction) -> None:
+    def __init__(self, model: ModelInterface, positions: np.ndarray, forces: np.ndarray) -> None:
         super().__init__()
         self.model = model
         self._device = model.device
         self._dtype = model.dtype
         self._compute_forces = True
         self._compute_stress = False
-        self.positions = self._tensor(correction.positions)
-        self.forces = self._tensor(correction.forces)
-        self.jacobian = self._tensor(correction.jacobian)
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.as_tensor(array, device=self.device, dtype=self.dtype)
+        self.positions = torch.as_tensor(positions, device=self.device, dtype=self.dtype)
+        self.forces = torch.as_tensor(forces, device=self.device, dtype=self.dtype)
 
     def forward(self, state: ts.SimState, **kwargs: object) -> dict[str, torch.Tensor]:
         """Return energy in eV, shape (1,), and forces in eV/Å, shape (n, 3)."""
         output = self.model(state)
         way = state.positions - self.positions
-        change = (self.jacobian @ way.reshape(-1)).reshape(-1, 3)
         return {
-            "energy": output["energy"] - ((self.forces + change / 2) * way).sum(),
-            "forces": output["forces"] + self.forces + change,
+            "energy": output["energy"] - (self.forces * way).sum(),
+            "forces": output["forces"] + self.forces,
         }
 
 
 def next_structure(potential: Potential, labels: Sequence[Label]) -> Proposal:
     """Return where the minimum of the hybrid functional should be.
 
-    Starts from the lowest single point, and goes no further than `trusted_length`.
-
     Parameters
     ----------
     potential
         The committee.
     labels
-        Single points of one state at the hybrid functional, in the order they were made.
+        Single points of one state at the hybrid functional, in the order they were made, each a
+        step from the lowest before it.
 
     Raises
     ------
     ValueError
         If there are none.
     """
-    best = int(np.argmin([label.energy for label in labels]))
-    origin = labels[best].configuration.structure
-    correction = correction_at(potential, labels, best)
-    trust = trusted_length(labels)
+    energies = [label.energy for label in labels]
+    lowest = labels[int(np.argmin(energies))]
+    if all(np.diff(energies) < 0):
+        led = led_by_potential(potential, lowest)
+        if led.displacement > NEAR:
+            return led
+    return quasi_newton(potential, labels, lowest)
 
+
+def led_by_potential(potential: Potential, lowest: Label) -> Proposal:
+    """Return the minimum of the potential that is corrected at a single point, at most `TRUST` off.
+
+    Parameters
+    ----------
+    potential
+        The committee.
+    lowest
+        The single point.
+    """
+    origin = lowest.configuration.structure
     (before,) = potential.predict([origin], FIDELITY)
+    missing = np.array(lowest.forces) - before.forces
     (relaxed,) = relax(
         potential,
         [origin],
         max_force=MAX_FORCE,
         max_steps=MAX_STEPS,
         references=[before.energy],
-        largest_displacement=trust,
-        correct=lambda model: CorrectedModel(model, correction),
+        largest_displacement=TRUST,
+        correct=lambda model: CorrectedModel(model, origin.cart_coords, missing),
     )
     way = _way(origin, relaxed.structure)
-    way *= trust / max(trust, np.abs(way).max())
+    way *= TRUST / max(TRUST, np.abs(way).max())
     structure = with_positions(origin, origin.cart_coords + way)
     (after,) = potential.predict([structure], FIDELITY)
     return Proposal(
         structure=structure,
-        gain=before.energy - after.energy - correction.energy(structure.cart_coords),
+        gain=before.energy - after.energy + float(np.sum(missing * way)),
         displacement=float(np.abs(way).max()),
     )
 
 
-def trusted_length(labels: Sequence[Label]) -> float:
-    """Return how far the next step may move an atom along an axis, in Å.
-
-    Twice the last step where that lowered the energy, half of it where it did not.
+def quasi_newton(potential: Potential, labels: Sequence[Label], lowest: Label) -> Proposal:
+    """Return a quasi-Newton step from the lowest single point.
 
     Parameters
     ----------
+    potential
+        The committee, for the second derivatives.
     labels
-        Single points in the order they were made, each a step from the lowest before it.
+        All single points, in the order they were made.
+    lowest
+        The lowest of them.
     """
-    trust = TRUST
-    lowest = labels[0]
+    origin = lowest.configuration.structure
+    second = second_derivatives(potential, origin)
+    longest = LONGEST
+    start = labels[0]
     for label in labels[1:]:
-        way = _way(lowest.configuration.structure, label.configuration.structure)
-        step = float(np.abs(way).max())
-        lower = label.energy < lowest.energy
-        trust = min(TRUST, 2 * step if lower else step / 2)
-        lowest = label if lower else lowest
-    return trust
-
-
-def correction_at(potential: Potential, labels: Sequence[Label], best: int) -> Correction:
-    """Return the difference between single points and potential around one of the points."""
-    structures = [label.configuration.structure for label in labels]
-    predictions = potential.predict(structures, FIDELITY)
-    differences = [
-        np.array(label.forces) - prediction.forces
-        for label, prediction in zip(labels, predictions, strict=True)
-    ]
-    ways = [_way(structures[best], structure) for structure in structures]
-    near = [
-        index for index, way in enumerate(ways) if index != best and 0 < np.abs(way).max() <= NEAR
-    ]
-    return Correction(
-        positions=structures[best].cart_coords,
-        forces=differences[best],
-        jacobian=smallest_jacobian(
-            np.array([ways[index].ravel() for index in near]),
-            np.array([(differences[index] - differences[best]).ravel() for index in near]),
-            3 * len(structures[best]),
-        ),
+        way = _way(start.configuration.structure, label.configuration.structure)
+        change = np.array(start.forces) - np.array(label.forces)
+        second = updated(second, way.ravel(), change.ravel())
+        longest = LONGEST
+        if label.energy < start.energy:
+            start = label
+        else:
+            longest = min(LONGEST, _shorter(start, label, way) * _length(way))
+    forces = np.array(lowest.forces)
+    step = np.linalg.solve(second, forces.ravel())
+    step *= longest / max(longest, _length(step.reshape(-1, 3)))
+    return Proposal(
+        structure=with_positions(origin, origin.cart_coords + step.reshape(-1, 3)),
+        gain=float(forces.ravel() @ step - step @ second @ step / 2),
+        displacement=float(np.abs(step).max()),
     )
 
 
-def smallest_jacobian(ways: np.ndarray, changes: np.ndarray, size: int) -> np.ndarray:
-    """Return the smallest symmetric matrix that turns displacements into changes of forces.
+def second_derivatives(potential: Potential, structure: Structure) -> np.ndarray:
+    """Return the potential's second derivatives in eV/Å^2, made positive definite.
 
     Parameters
     ----------
-    ways, changes
-        Displacements in Å and changes of the forces in eV/Å, shape (m, 3n) each.
-    size
-        3n, also when there are no displacements.
+    potential
+        The committee.
+    structure
+        Structure of n atoms.
 
     Returns
     -------
     array, shape (3n, 3n)
-        Second-order part in eV/Å^2; the smallest in the Frobenius norm.
+        Symmetric; eigenvalues are the absolute values of the true ones, and at least `SOFTEST`.
     """
-    if not len(ways):
-        return np.zeros((size, size))
-    s, y = ways.T, changes.T
-    inverse = np.linalg.pinv(s, rcond=INDEPENDENT)
-    half = y @ inverse
-    mixed = s.T @ y
-    return half + half.T - inverse.T @ (mixed + mixed.T) @ inverse / 2
+    ways = PROBE * np.eye(3 * len(structure))
+    displaced = [
+        with_positions(structure, structure.cart_coords + way.reshape(-1, 3)) for way in ways
+    ]
+    here, *there = (p.forces.ravel() for p in potential.predict([structure, *displaced], FIDELITY))
+    raw = (here - np.array(there)) / PROBE
+    values, vectors = np.linalg.eigh((raw + raw.T) / 2)
+    return (vectors * np.maximum(np.abs(values), SOFTEST)) @ vectors.T
+
+
+def updated(second: np.ndarray, way: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Return second derivatives in eV/Å^2 that explain a change of forces, by BFGS.
+
+    Positive definite ones stay so: a change that would make them otherwise is left out.
+
+    Parameters
+    ----------
+    second
+        Shape (m, m), positive definite.
+    way
+        Displacement in Å, shape (m,).
+    change
+        Forces before minus forces after it in eV/Å, shape (m,).
+    """
+    if way @ change <= SMALLEST * (way @ way):
+        return second
+    along = second @ way
+    return (
+        second - np.outer(along, along) / (way @ along) + np.outer(change, change) / (way @ change)
+    )
+
+
+def _shorter(lowest: Label, label: Label, way: np.ndarray) -> float:
+    """Return at which share of a step uphill the parabola of slope and energies has its minimum."""
+    slope = -float(np.sum(np.array(lowest.forces) * way))
+    rise = label.energy - lowest.energy
+    return float(np.clip(-slope / (2 * max(rise - slope, SMALLEST)), *SHORTER))
+
+
+def _length(way: np.ndarray) -> float:
+    """Return the largest displacement of an atom in Å; displacements have shape (n, 3)."""
+    return float(np.linalg.norm(way, axis=1).max())
 
 
 def _way(start: Structure, end: Structure) -> np.ndarray:

@@ -22,11 +22,16 @@ from defect_workflows.documents.defects import BULK, DefectState
 from defect_workflows.documents.search import CAUTION, VerifiedCandidate
 from defect_workflows.energies import energy_left
 from defect_workflows.search.cluster import same
-from defect_workflows.search.relax import FIDELITY, SHORTEST_CONTACT
+from defect_workflows.search.relax import FIDELITY, SHORTEST_CONTACT, relax
 from defect_workflows.search.verify import winners
 
 if TYPE_CHECKING:
     from defect_workflows.mlip.predict import Potential
+
+OFFER_FORCE = 0.05
+"""Force in eV/Å to which an offered structure is relaxed, to see where the potential leads."""
+
+OFFER_STEPS = 100
 
 SHAKE = 0.1
 """Standard deviation in Å of the rattle that minima are tested with."""
@@ -134,8 +139,8 @@ def worth_offering(
 ) -> list[Start]:
     """Return the offered starts that may lead below the lowest verified structure of their state.
 
-    Those of which the potential says, with caution, that relaxing them does not get so low are left
-    out: the search has tried minima of neighbouring charge states on the potential already.
+    Each is relaxed on the potential. Where that ends too high, with caution, the single point is
+    saved; where it runs away or leaves the domain, the potential has no say.
 
     Parameters
     ----------
@@ -146,18 +151,26 @@ def worth_offering(
     verified
         Verified candidates of all states.
     """
-    lowest = winners(verified)
-    kept = []
-    for start in offered:
-        if start.state in lowest:
-            known = lowest[start.state].label.configuration.structure
-            here, there = potential.predict([start.structure, known], FIDELITY)
-            spread = float(np.std(here.members - there.members, ddof=1))
-            above = here.energy - energy_left(here.forces) - there.energy
-            if above > CAUTION * potential.difference_sigma(spread):
-                continue
-        kept.append(start)
-    return kept
+    lowest = {
+        state: item.label.configuration.structure for state, item in winners(verified).items()
+    }
+    known = [start for start in offered if start.state in lowest]
+    there = potential.predict([lowest[start.state] for start in known], FIDELITY)
+    ends = relax(
+        potential,
+        [start.structure for start in known],
+        max_force=OFFER_FORCE,
+        max_steps=OFFER_STEPS,
+        references=[prediction.energy for prediction in there],
+    )
+    here = potential.predict([end.structure for end in ends], FIDELITY)
+    ruled_out = []
+    for start, end, one, other in zip(known, ends, here, there, strict=True):
+        sigma = potential.difference_sigma(float(np.std(one.members - other.members, ddof=1)))
+        above = one.energy - energy_left(one.forces) - other.energy
+        if end.verdict in ("minimum", "not_converged") and above > CAUTION * sigma:
+            ruled_out.append(id(start))
+    return [start for start in offered if id(start) not in ruled_out]
 
 
 def verified_starts(verified: Sequence[VerifiedCandidate]) -> list[Start]:

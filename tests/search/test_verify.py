@@ -146,9 +146,11 @@ def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy):
         return structure
 
     winner = verified(0, [-5.0], at(WELL))  # the lower one of two wells
-    offers = [Start("v_Mg_0", "higher", at(-WELL)), Start("v_Mg_0", "between", at(0.7 * WELL))]
+    offers = [Start("v_Mg_0", "higher", at(-WELL)), Start("v_Mg_0", "between", at(0.3 * WELL))]
     sure = ToyPotential.of(vacancy, disagreement=0.0, floor=TILT / 10)
     assert [start.name for start in worth_offering(sure, offers, [winner])] == ["between"]
     unsure = ToyPotential.of(vacancy, disagreement=0.0, floor=2 * TILT)
     assert worth_offering(unsure, offers, [winner]) == offers
     assert worth_offering(sure, offers, []) == offers
+    lost = ToyPotential.of(vacancy, disagreement=0.0, floor=TILT / 10, hole=True)
+    assert worth_offering(lost, offers, [winner]) == offers
