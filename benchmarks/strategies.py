@@ -21,8 +21,9 @@ from defect_workflows.documents.labels import Label
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
 from defect_workflows.fidelity import Fidelity
 from defect_workflows.mlip import train
+from defect_workflows.mlip.audit import make_dataset, sides_of
 from defect_workflows.mlip.baseline import fit_reference
-from defect_workflows.mlip.dataset import defect_of, harsh, split_labels
+from defect_workflows.mlip.dataset import Splits, harsh, split_labels
 from defect_workflows.mlip.predict import Potential, Prediction, load_model
 from defect_workflows.mlip.presets import Preset
 
@@ -71,7 +72,7 @@ class Data:
         """PBE labels of what may get an HSE06 label: what is not harsh."""
         by_defect: dict[str, list[Label]] = {}
         for label in self.cheap:
-            by_defect.setdefault(defect_of(label.configuration), []).append(label)
+            by_defect.setdefault(label.configuration.origin.defect, []).append(label)
         extreme = set().union(*map(harsh, by_defect.values()))
         return [label for label in self.cheap if label.configuration.id not in extreme]
 
@@ -152,6 +153,7 @@ def fit(
         parity=[],
         probes=[],
         training_labels=len(everything),
+        dataset=make_dataset(everything, [], sides_of(Splits(train=everything))),
         rehearsal=True,
     )
     cpu = torch.device("cpu")

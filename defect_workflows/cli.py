@@ -8,13 +8,16 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from defect_workflows.errors import DefectWorkflowsError, InputError
+
+if TYPE_CHECKING:
+    from defect_workflows.documents.campaign import CampaignResult
 
 app = typer.Typer(
     help="From a host crystal to the charge transition levels of its point defects.",
@@ -109,11 +112,7 @@ def run(
     campaign = Campaign.from_file(campaign_file)
     with StageProgress(console) as progress:
         result = run_campaign(campaign, workdir, rehearse=rehearse, on_event=progress.update)
-    from defect_workflows.report.results import summary_table, write_report
-
-    write_report(workdir, result)
-    console.print(summary_table(result))
-    console.print(f"Report: {workdir / 'report.html'}")
+    _write(workdir, result)
 
 
 @app.command()
@@ -234,11 +233,17 @@ def report(
     workdir: Annotated[Path, typer.Argument(help="A work folder with a finished campaign.")],
 ) -> None:
     """Write the report of a finished campaign again."""
-    from defect_workflows.report.results import summary_table, write_report
     from defect_workflows.running.campaign import finished_result
 
-    result = finished_result(workdir)
-    write_report(workdir, result)
+    _write(workdir, finished_result(workdir))
+
+
+def _write(workdir: Path, result: CampaignResult) -> None:
+    """Write the result folder of a finished campaign and say what it found."""
+    from defect_workflows.report.results import summary_table, write_report
+    from defect_workflows.running.campaign import dataset_labels
+
+    write_report(workdir, result, dataset_labels(workdir, result.dataset))
     console.print(summary_table(result))
     console.print(f"Report: {workdir / 'report.html'}")
 

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import Literal, Protocol, get_args
 
 from defect_workflows.errors import UnknownFidelityError
-
-if TYPE_CHECKING:
-    from defect_workflows.documents.labels import LevelOfTheory
 
 Fidelity = Literal["lda", "pbe", "pbesol", "r2scan", "pbe0", "hse06"]
 """A level of theory. The same string names a label's field, a VASP input set and a MACE head."""
@@ -28,6 +25,14 @@ STANDARD_SCREENING = (0.2, 0.208)
 """Screening of HSE06 in 1/Å: both values are in use under its name."""
 
 
+class Functional(Protocol):
+    """What a level of theory says of its functional."""
+
+    functional: str
+    exact_exchange: float
+    screening: float
+
+
 def head_index(fidelity: str, heads: Sequence[str]) -> int:
     """Return the position of a fidelity among a model's heads.
 
@@ -43,7 +48,7 @@ def head_index(fidelity: str, heads: Sequence[str]) -> int:
     return list(heads).index(fidelity)
 
 
-def fidelity_of(theory: LevelOfTheory) -> Fidelity:
+def fidelity_of(theory: Functional) -> Fidelity:
     """Return the fidelity that a level of theory belongs to.
 
     A hybrid of PBE belongs to its family whatever its fraction of exact exchange: two fractions are
@@ -66,7 +71,7 @@ def fidelity_of(theory: LevelOfTheory) -> Fidelity:
     return fidelity
 
 
-def is_standard(theory: LevelOfTheory) -> bool:
+def is_standard(theory: Functional) -> bool:
     """Tell whether a hybrid has the parameters of its name; semi-local functionals have none."""
     if not theory.functional.endswith("+HF"):
         return True

@@ -25,6 +25,7 @@ from defect_workflows.documents.defects import (
     DefectState,
     HostDocument,
     Origin,
+    defect_of,
 )
 from defect_workflows.errors import InputError
 
@@ -146,7 +147,7 @@ def _doped_generator(supercell: Structure, settings: DefectSettings) -> DefectsG
 def _entries(generator: DefectsGenerator, settings: DefectSettings) -> list[DefectEntry]:
     available: dict[str, list[DefectEntry]] = {}
     for name, entry in generator.defect_entries.items():
-        available.setdefault(name.rsplit("_", 1)[0], []).append(entry)
+        available.setdefault(defect_of(name), []).append(entry)
     if settings.include is None:
         return [
             entry
@@ -167,7 +168,7 @@ def _entries(generator: DefectsGenerator, settings: DefectSettings) -> list[Defe
         entries = [
             entry
             for name, entry in generator.defect_entries.items()
-            if name.rsplit("_", 1)[0] == request.name
+            if defect_of(name) == request.name
         ]
         chosen += [
             entry
@@ -184,7 +185,7 @@ def _state(entry: DefectEntry) -> DefectState:
     serialised: dict[str, Any] = entry.as_dict()
     return DefectState(
         name=entry.name,
-        defect=entry.name.rsplit("_", 1)[0],
+        defect=defect_of(entry.name),
         charge=entry.charge_state,
         structure=with_charge(supercell, entry.charge_state),
         site=(float(site[0]), float(site[1]), float(site[2])),

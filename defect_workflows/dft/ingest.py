@@ -266,4 +266,6 @@ def stored_labels(store: JobStore, criteria: dict[str, Any]) -> Iterator[Label]:
     """Yield the labels among the documents of a store that match."""
     decoder = MontyDecoder()
     for document in store.query(criteria, properties=["output"], sort={"uuid": 1}):
-        yield decoder.process_decoded(document["output"])
+        output = decoder.process_decoded(document["output"])
+        if isinstance(output, Label):
+            yield output

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from pymatgen.core import Structure
 from pymatgen.electronic_structure.core import Spin
 
+from defect_workflows.dft.raw import Bands, Projections
+
 if TYPE_CHECKING:
     from pydefect.analyzer.band_edge_states import BandEdgeOrbitalInfos
-
-    from defect_workflows.dft.raw import Bands
 
 WINDOW = 10.0
 """States up to this far from the calculation's own band edges are kept, eV: a level in the gap may
 be one of these edges, and the host's lie a gap away."""
-
-
-@dataclass
-class Projections:
-    """Weights of atomic orbitals in the states near the band edges.
-
-    Parameters
-    ----------
-    first
-        Number of the first band, from 0.
-    weights
-        (spin, k-point, band, atom, orbital).
-    fermi_energy
-        In eV.
-    """
-
-    first: int
-    weights: np.ndarray
-    fermi_energy: float
 
 
 def window(bands: Bands) -> tuple[int, int]:

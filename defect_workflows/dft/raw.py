@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 from pymatgen.core import Element, Lattice, Structure
 
-from defect_workflows.dft.projections import Projections
 from defect_workflows.documents.calculations import BandEdges
 from defect_workflows.documents.labels import KpointMesh
 
@@ -117,6 +116,25 @@ class Bands:
             return None
         per_kpoint = self.occupations.sum(axis=2)
         return float((per_kpoint[0] - per_kpoint[1]) @ self.weights / self.weights.sum())
+
+
+@dataclass
+class Projections:
+    """Weights of atomic orbitals in the states near the band edges.
+
+    Parameters
+    ----------
+    first
+        Number of the first band, from 0.
+    weights
+        (spin, k-point, band, atom, orbital).
+    fermi_energy
+        In eV.
+    """
+
+    first: int
+    weights: np.ndarray
+    fermi_energy: float
 
 
 @dataclass

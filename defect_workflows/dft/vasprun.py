@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 from lxml import etree
 
-from defect_workflows.dft.projections import Projections, window
+from defect_workflows.dft.projections import window
 from defect_workflows.dft.raw import (
     KILOBAR,
     REHEARSAL_MARK,
     Bands,
+    Projections,
     Run,
     Species,
     Step,

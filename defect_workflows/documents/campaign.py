@@ -9,6 +9,7 @@ from pydantic import Field
 
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.documents.base import Document
+from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.levels import LevelsResult
 from defect_workflows.documents.potential import (
@@ -98,7 +99,7 @@ class CampaignResult(Document):
     searches: list[SearchDocument] = Field(description="One per round.")
     rounds: list[RoundRecord] = Field(description="One per round.")
     verified: list[VerifiedCandidate] = Field(description="Candidates with HSE06 single points.")
-    refused: list[RefusedLabel] = Field(description="Excluded calculations with their reasons.")
+    dataset: DatasetDocument = Field(description="Index and audit of every label.")
     single_points: list[SinglePointCount] = Field(description="One per fidelity.")
     cost: list[CostRecord] = Field(
         default_factory=list, description="Wall time per stage, from the run's own records."

@@ -22,6 +22,14 @@ BULK = "bulk"
 PRISTINE = f"{BULK}/pristine"
 """Family of the undistorted pristine supercell."""
 
+Kind = Literal["bulk", "rattle", "distortion", "path", "search", "ingested"]
+"""How a configuration was made."""
+
+
+def defect_of(state: str) -> str:
+    """Return the defect of a state's name, without the charge: v_Cd of v_Cd_-2; bulk of bulk."""
+    return state if state == BULK else state.rsplit("_", 1)[0]
+
 
 class HostDocument(Document):
     """The host crystal: its supercell and what levels are referred to."""
@@ -67,10 +75,13 @@ class Origin(Document):
             "Held-out data are split by family, so that paired geometries stay together."
         )
     )
-    kind: Literal["bulk", "rattle", "distortion", "path", "search", "ingested"] = Field(
-        description="How it was made."
-    )
+    kind: Kind = Field(description="How it was made.")
     round: int = Field(default=0, description="Round of the campaign that made it.")
+
+    @property
+    def defect(self) -> str:
+        """Defect of the state, without the charge, or 'bulk'."""
+        return defect_of(self.state)
 
 
 class ChargedConfiguration(Document):

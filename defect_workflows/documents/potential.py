@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from defect_workflows.documents.base import Document
+from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.fidelity import Fidelity
 
 Stop = Literal["end of schedule", "no improvement"]
@@ -166,5 +167,9 @@ class PotentialDocument(Document):
         description="Hash of the foundation model's file that it goes back to, if any.",
     )
     training_labels: int = Field(description="Number of labels trained on, all heads.")
+    dataset: DatasetDocument = Field(
+        description="Index and audit of the labels it was trained, watched and measured on; the "
+        "refused ones are those of the campaign."
+    )
     round: int = Field(default=0, description="Round of the campaign.")
     rehearsal: bool = Field(description="True when trained on labels of the stand-in for VASP.")

@@ -15,7 +15,7 @@ from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
 from defect_workflows.makers.learning import TrainingMaker
 from defect_workflows.makers.verification import RefinementMaker, VerificationMaker
-from defect_workflows.mlip.jobs import select_configurations
+from defect_workflows.mlip.jobs import index_labels, select_configurations
 from defect_workflows.report.jobs import summarise
 from defect_workflows.search.jobs import conclude_round, gather, search_states
 from defect_workflows.stored import StoredOutput, growing_job, part
@@ -266,6 +266,9 @@ class CampaignMaker(Maker):
             ),
             "levels",
         )
+        dataset = staged(
+            index_labels(concluded.part("labels"), settled.output, potentials[-1]), "levels"
+        )
         summary = staged(
             summarise(
                 self.campaign,
@@ -275,7 +278,8 @@ class CampaignMaker(Maker):
                 concluded.part("rounds"),
                 settled.output,
                 concluded.part("labels"),
+                dataset.output,
             ),
             "levels",
         )
-        return Flow([settled, levels, summary], summary.output, name="levels")
+        return Flow([settled, levels, dataset, summary], summary.output, name="levels")

@@ -9,7 +9,12 @@ from jobflow import Flow, Job, Maker, Response
 
 from defect_workflows.campaign import ConvergenceSettings, DftSettings, SearchSettings
 from defect_workflows.dft.jobs import SinglePointMaker, collect_labels
-from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
+from defect_workflows.documents.defects import (
+    ChargedConfiguration,
+    DefectState,
+    Origin,
+    defect_of,
+)
 from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
@@ -268,7 +273,7 @@ def _offers(
 
 def _exchanged(start: Start) -> ChargedConfiguration:
     """Return the configuration of a neighbour's winner in a charge state."""
-    defect = start.state.rsplit("_", 1)[0]
+    defect = defect_of(start.state)
     return ChargedConfiguration.of(
         start.structure,
         Origin(state=start.state, family=f"{defect}/{start.name}", kind="search"),
@@ -277,7 +282,7 @@ def _exchanged(start: Start) -> ChargedConfiguration:
 
 def configuration_of(candidate: Candidate, round_number: int) -> ChargedConfiguration:
     """Return the configuration of a candidate, for its single points."""
-    defect = candidate.state.rsplit("_", 1)[0]
+    defect = defect_of(candidate.state)
     return ChargedConfiguration.of(
         candidate.structure,
         Origin(

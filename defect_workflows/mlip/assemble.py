@@ -15,6 +15,7 @@ import torch
 from defect_workflows.charge import TRAINING_KEY, with_charge
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument, Probe
 from defect_workflows.errors import PotentialError
+from defect_workflows.mlip.audit import make_dataset, sides_of
 from defect_workflows.mlip.calibration import (
     calibrate,
     difference_errors,
@@ -85,6 +86,7 @@ def make_potential(
         probes=[],
         foundation=members[0].foundation,
         training_labels=len(prepared.splits.train),
+        dataset=make_dataset(labels, [], sides_of(prepared.splits)),
         round=campaign_round,
         rehearsal=labels[0].rehearsal,
     )

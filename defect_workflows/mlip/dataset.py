@@ -18,7 +18,8 @@ from mace.data import AtomicData, KeySpecification, config_from_atoms
 from mace.tools import AtomicNumberTable
 
 from defect_workflows.charge import TRAINING_KEY, charge_of, charge_of_atoms, to_atoms
-from defect_workflows.documents.defects import BULK, PRISTINE
+from defect_workflows.documents.dataset import ENERGY_KEY, FORCES_KEY
+from defect_workflows.documents.defects import PRISTINE
 from defect_workflows.errors import PotentialError
 from defect_workflows.fidelity import FIDELITIES, Fidelity
 from defect_workflows.reuse import fingerprint
@@ -26,12 +27,11 @@ from defect_workflows.reuse import fingerprint
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from defect_workflows.documents.defects import ChargedConfiguration
     from defect_workflows.documents.labels import Label
 
 KEYS = KeySpecification(
-    info_keys={"energy": "REF_energy", TRAINING_KEY: TRAINING_KEY},
-    arrays_keys={"forces": "REF_forces"},
+    info_keys={"energy": ENERGY_KEY, TRAINING_KEY: TRAINING_KEY},
+    arrays_keys={"forces": FORCES_KEY},
 )
 """Where MACE finds energy, forces and the charge: named, so that nothing is filled in with 0."""
 
@@ -76,34 +76,37 @@ def heads_of(labels: Iterable[Label]) -> list[Fidelity]:
     return [fidelity for fidelity in FIDELITIES if fidelity in present]
 
 
-def count(labels: Iterable[Label]) -> dict[tuple[str, int, Fidelity], int]:
-    """Return how many labels there are per state, charge and fidelity."""
-    counts: dict[tuple[str, int, Fidelity], int] = defaultdict(int)
-    for label in labels:
-        counts[label.configuration.origin.state, label.charge, label.fidelity] += 1
-    return dict(sorted(counts.items()))
-
-
 def sampled(label: Label) -> bool:
     """Return whether a label is of the sampling, not of a search on a potential."""
     return label.configuration.origin.kind != "search"
 
 
 def unique(labels: Iterable[Label]) -> list[Label]:
-    """Return one label, the first, per configuration and fidelity, in an order of their own.
+    """Return one label per configuration and fidelity, in an order of their own.
 
-    Equal calculations that differ only in what they keep (site potentials, say) count once, and
-    the order in which labels came in leaves no trace.
+    Equal calculations that differ only in what they keep (site potentials, say) count once: the one
+    of the earliest round, of the sampling rather than of a search, and the lowest of these. The
+    order in which labels came in leaves no trace.
     """
     kept: dict[tuple[str, Fidelity], Label] = {}
-    for label in labels:
+    for label in sorted(labels, key=_precedence):
         kept.setdefault((label.configuration.id, label.fidelity), label)
     return [kept[key] for key in sorted(kept)]
+
+
+def _precedence(label: Label) -> tuple[int, bool, float, str, str]:
+    origin = label.configuration.origin
+    return origin.round, not sampled(label), label.energy, label.fingerprint, origin.family
 
 
 def ids(labels: Iterable[Label]) -> set[str]:
     """Return the configurations of labels."""
     return {label.configuration.id for label in labels}
+
+
+def force_rms(label: Label) -> float:
+    """Return the root mean square of the force components of a label in eV/Å."""
+    return float(np.sqrt(np.mean(np.square(label.forces))))
 
 
 def harsh(labels: Sequence[Label]) -> set[str]:
@@ -112,7 +115,7 @@ def harsh(labels: Sequence[Label]) -> set[str]:
     Atoms nearly on top of each other: worth a cheap label, which keeps the potential repulsive
     there, not an expensive one, and no place to measure a potential at.
     """
-    forces = {id(label): float(np.sqrt(np.mean(np.square(label.forces)))) for label in labels}
+    forces = {id(label): force_rms(label) for label in labels}
     limit = HARSH * float(np.median(list(forces.values()))) if forces else 0.0
     return ids(label for label in labels if forces[id(label)] > limit)
 
@@ -173,7 +176,7 @@ def split_labels(labels: Sequence[Label], test_share: float, seed: int) -> Split
     families: dict[str, dict[str, list[Label]]] = defaultdict(lambda: defaultdict(list))
     for label in filter(sampled, labels):
         origin = label.configuration.origin
-        families[defect_of(label.configuration)][origin.family].append(label)
+        families[origin.defect][origin.family].append(label)
     side: dict[tuple[str, str], list[Label]] = {}
     splits = Splits()
     for defect, members in families.items():
@@ -200,19 +203,13 @@ def split_labels(labels: Sequence[Label], test_share: float, seed: int) -> Split
                 left -= taken
                 side[defect, family] = wanted.pop(0)
     for label in labels:
-        key = (defect_of(label.configuration), label.configuration.origin.family)
+        key = (label.configuration.origin.defect, label.configuration.origin.family)
         (side.get(key, splits.train) if sampled(label) else splits.train).append(label)
     return splits
 
 
 def _kind(label: Label) -> tuple[str, Fidelity]:
     return label.configuration.origin.state, label.fidelity
-
-
-def defect_of(configuration: ChargedConfiguration) -> str:
-    """Return the defect of a configuration, without the charge: v_Cd of v_Cd_-2."""
-    state = configuration.origin.state
-    return state if state == BULK else state.rsplit("_", 1)[0]
 
 
 def atomic_data(
@@ -253,7 +250,7 @@ def label_atoms(label: Label, offset: float, weight: float = 1.0) -> Atoms:
         Weight of the label in the loss.
     """
     atoms = to_atoms(label.configuration.structure)
-    atoms.info["REF_energy"] = label.energy - offset
+    atoms.info[ENERGY_KEY] = label.energy - offset
     atoms.info["config_weight"] = weight
-    atoms.arrays["REF_forces"] = np.array(label.forces)
+    atoms.arrays[FORCES_KEY] = np.array(label.forces)
     return atoms

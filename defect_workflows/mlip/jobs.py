@@ -8,9 +8,11 @@ from typing import Any
 
 from defect_workflows import reuse
 from defect_workflows.campaign import PotentialSettings
+from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.documents.defects import ConfigurationSet
 from defect_workflows.documents.labels import Label, LabelSet
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
+from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.settings import read_settings
 
 
@@ -26,7 +28,7 @@ def select_configurations(labels: LabelSet, share: float) -> ConfigurationSet:
     share
         Share of the configurations, 0 < share <= 1.
     """
-    from defect_workflows.mlip.dataset import defect_of, harsh, ids
+    from defect_workflows.mlip.dataset import harsh, ids
     from defect_workflows.mlip.select import select
 
     done = ids(label for label in labels.labels if label.fidelity == "hse06")
@@ -37,7 +39,7 @@ def select_configurations(labels: LabelSet, share: float) -> ConfigurationSet:
     ]
     by_defect: dict[str, list[Label]] = defaultdict(list)
     for label in open_labels:
-        by_defect[defect_of(label.configuration)].append(label)
+        by_defect[label.configuration.origin.defect].append(label)
     extreme = set().union(*map(harsh, by_defect.values()))
     candidates = [
         label.configuration for label in open_labels if label.configuration.id not in extreme
@@ -81,7 +83,7 @@ def train_member(
     )
 
 
-@reuse.job(output_schema=PotentialDocument, data=["model", "parity"])
+@reuse.job(output_schema=PotentialDocument, data=["model", "parity", "dataset"])
 def make_potential(
     labels: LabelSet,
     settings: PotentialSettings,
@@ -109,6 +111,28 @@ def make_potential(
         key,
         PotentialDocument,
     )
+
+
+@reuse.job(output_schema=DatasetDocument, data=["labels", "duplicates", "outliers", "refused"])
+def index_labels(
+    labels: LabelSet, verified: Sequence[VerifiedCandidate], potential: PotentialDocument
+) -> DatasetDocument:
+    """Return the index and the audit of all labels of a campaign.
+
+    Parameters
+    ----------
+    labels
+        All labels but those of the last refinements.
+    verified
+        Candidates with their HSE06 single points, refined ones included.
+    potential
+        The last one, which says what it was trained on.
+    """
+    from defect_workflows.mlip.audit import make_dataset
+
+    last = [label for item in verified for label in item.labels]
+    sides = {(record.id, record.fidelity): record.split for record in potential.dataset.labels}
+    return make_dataset([*labels.labels, *last], labels.refused, sides)
 
 
 def _start(previous: CommitteeMember | None, settings: PotentialSettings) -> str | None:

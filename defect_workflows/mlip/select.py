@@ -13,7 +13,6 @@ from dscribe.descriptors import SOAP
 
 from defect_workflows.charge import to_atoms
 from defect_workflows.errors import PotentialError
-from defect_workflows.mlip.dataset import defect_of
 from defect_workflows.reuse import fingerprint
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def select(
         )
     by_defect: dict[str, list[ChargedConfiguration]] = defaultdict(list)
     for configuration in configurations:
-        by_defect[defect_of(configuration)].append(configuration)
+        by_defect[configuration.origin.defect].append(configuration)
     chosen: set[str] = set()
     for members in by_defect.values():
         chosen |= _select_of_defect(members, share, minimum)

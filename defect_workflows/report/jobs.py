@@ -11,6 +11,7 @@ from defect_workflows.documents.campaign import (
     PotentialSummary,
     count_single_points,
 )
+from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.documents.labels import LabelSet
 from defect_workflows.documents.levels import LevelsResult
 from defect_workflows.documents.potential import PotentialDocument
@@ -22,7 +23,7 @@ PACKAGES = ("defect-workflows", "atomate2", "doped", "mace-torch", "shakenbreak"
 """Packages whose versions decide on the numbers."""
 
 
-@reuse.job(output_schema=CampaignResult, data=["thermodynamics", "searches", "verified", "refused"])
+@reuse.job(output_schema=CampaignResult, data=["thermodynamics", "searches", "verified", "dataset"])
 def summarise(
     campaign: Campaign,
     levels: LevelsResult,
@@ -31,6 +32,7 @@ def summarise(
     rounds: list[RoundRecord],
     verified: list[VerifiedCandidate],
     labels: LabelSet,
+    dataset: DatasetDocument,
 ) -> CampaignResult:
     """Summarise a finished campaign.
 
@@ -46,6 +48,8 @@ def summarise(
         Candidates with their HSE06 single points, refined ones included.
     labels
         All labels of the campaign but those of refinements.
+    dataset
+        Index and audit of all labels.
     """
     return CampaignResult(
         name=campaign.host.stem,
@@ -57,7 +61,7 @@ def summarise(
         searches=[item.model_copy(update={"uncertain": []}) for item in searches],
         rounds=rounds,
         verified=verified,
-        refused=labels.refused,
+        dataset=dataset,
         single_points=count_single_points(labels, verified),
         versions={name: version(name) for name in PACKAGES},
     )

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from defect_workflows.documents.campaign import CampaignResult, CostRecord
 from defect_workflows.documents.levels import LevelsResult, PlanarProfile
 from defect_workflows.documents.search import SearchDocument, VerifiedCandidate
+from defect_workflows.report.dataset import count_rows, theory_rows
 from defect_workflows.report.level_figures import correction_figure, limit_figure
 
 
@@ -33,7 +34,10 @@ def render(result: CampaignResult, figures: Mapping[str, bytes]) -> str:
         searched=True,
         result=result,
         criteria=criteria(result),
+        data=count_rows(result.dataset),
+        levels_of_theory=theory_rows(result.dataset),
         searches=search_rows(result.searches[-1], result.verified) if result.searches else [],
+        relaxations=relaxation_rows(result.searches[-1]) if result.searches else {},
         costs=cost_shares(result.cost),
     )
 
@@ -128,6 +132,36 @@ def search_rows(search: SearchDocument, verified: list[VerifiedCandidate]) -> li
             }
         )
     return rows
+
+
+def relaxation_rows(search: SearchDocument) -> dict[str, list[dict[str, Any]]]:
+    """Return every start of a search by state: minima first, by cluster, then the others.
+
+    Energies are relative to the lowest minimum of the state, or to its lowest start without one.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {}
+    for state in dict.fromkeys(record.state for record in search.relaxations):
+        records = [record for record in search.relaxations if record.state == state]
+        minima = [record.energy for record in records if record.cluster is not None]
+        zero = min(minima or [record.start_energy for record in records])
+        tables[state] = [
+            {
+                "record": record,
+                "start_energy": record.start_energy - zero,
+                "energy": record.energy - zero,
+                "verdict": record.verdict.replace("_", " "),
+            }
+            for record in sorted(
+                records,
+                key=lambda record: (
+                    record.cluster is None,
+                    record.cluster or 0,
+                    record.verdict,
+                    record.start,
+                ),
+            )
+        ]
+    return tables
 
 
 def cost_shares(cost: list[CostRecord]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The result folder: levels.json, levels.csv, thermodynamics.json, cost.json, figures, page."""
+"""The result folder: levels.json, levels.csv, cost.json, data set, figures, page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from defect_workflows.documents.campaign import CampaignResult
+from defect_workflows.documents.labels import Label
 from defect_workflows.documents.levels import DefectLevelsDocument, LevelsResult
 from defect_workflows.errors import InputError
+from defect_workflows.report.dataset import dataset_xyz
 from defect_workflows.report.figures import campaign_figures
 from defect_workflows.report.level_figures import level_figures
 from defect_workflows.report.levels import levels_table
@@ -30,20 +32,33 @@ RESOLUTION = 150
 """Of the figures, dots per inch."""
 
 
-def write_report(directory: Path | str, result: CampaignResult) -> Path:
+def write_report(directory: Path | str, result: CampaignResult, labels: Iterable[Label]) -> Path:
     """Write a campaign's result folder; files of an earlier report are replaced.
 
     Everything is made first and moved in place after, file by file: nothing is ever half-written,
     and other files of the folder are left alone. Figures of an earlier report are removed.
 
+    Parameters
+    ----------
+    directory
+        The folder.
+    result
+        The finished campaign.
+    labels
+        The labels of its data set, from the store.
+
     Raises
     ------
     InputError
         If the folder cannot be written.
+    CampaignError
+        If a label of the data set is missing.
     """
     figures = _images(campaign_figures(result))
     files = _figure_files(figures) | level_files(result.levels)
     files["cost.json"] = _json(cost(result))
+    files["dataset.json"] = _json(result.dataset.model_dump(mode="json"))
+    files["dataset.xyz"] = dataset_xyz(result.dataset, labels).encode()
     files["report.html"] = render(result, figures).encode()
     _replace(Path(directory), files)
     return Path(directory)

@@ -6,15 +6,20 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import batched
 from pathlib import Path
 
 from jobflow import JobStore
 from monty.json import MontyDecoder
 
 from defect_workflows.campaign import Campaign
+from defect_workflows.dft.ingest import stored_labels
 from defect_workflows.documents.campaign import CampaignResult, CostRecord
+from defect_workflows.documents.dataset import DatasetDocument
+from defect_workflows.documents.labels import Label
 from defect_workflows.errors import CampaignError, InputError
 from defect_workflows.makers.campaign import CampaignMaker
+from defect_workflows.reuse import FINGERPRINT_FIELD
 from defect_workflows.running import fireworks
 from defect_workflows.running.ingest import ingest
 from defect_workflows.running.local import JobEvent, RunResult, run_flow
@@ -26,6 +31,9 @@ from defect_workflows.settings import read_settings
 logger = logging.getLogger(__name__)
 
 _SUMMARY = "summarise"
+
+LABELS_AT_ONCE = 500
+"""Labels asked for in one query of the store."""
 
 
 def run_campaign(
@@ -109,6 +117,18 @@ def finished_result(workdir: Path) -> CampaignResult:
             "what was calculated is reused"
         ) from error
     return result.model_copy(update={"cost": _cost(records)})
+
+
+def dataset_labels(workdir: Path, dataset: DatasetDocument) -> list[Label]:
+    """Return the labels that a data set points to, as far as the store has them."""
+    store = _store(workdir)
+    store.connect()
+    wanted = sorted({record.fingerprint for record in dataset.labels})
+    return [
+        label
+        for some in batched(wanted, LABELS_AT_ONCE)
+        for label in stored_labels(store, {FINGERPRINT_FIELD: {"$in": list(some)}})
+    ]
 
 
 def campaign_status(path: Path) -> tuple[list[StageStatus], list[JobRecord]]:

@@ -9,11 +9,13 @@ import time
 from collections import Counter
 
 import pytest
+from ase.io import read
 from campaigns import command, write_campaign
 from doped.thermodynamics import DefectThermodynamics
 from monty.json import MontyDecoder
 from monty.serialization import loadfn
 
+from defect_workflows.charge import charge_of_atoms
 from defect_workflows.documents.labels import Label
 from defect_workflows.running.state import job_records, status
 from defect_workflows.running.stores import embedded_store
@@ -33,6 +35,8 @@ def test_the_result_folder_is_complete(rehearsal_run):
         "levels.csv",
         "thermodynamics.json",
         "cost.json",
+        "dataset.json",
+        "dataset.xyz",
         "report.html",
         "figures",
     } <= names
@@ -84,6 +88,20 @@ def test_the_cost_counts_what_ran(rehearsal_run):
     assert cost["rehearsal"] is True
     stages = {stage["stage"] for stage in cost["stages"]}
     assert {"defects", "host", "sample", "label", "train", "search", "verify", "levels"} <= stages
+
+
+def test_the_data_set_holds_every_label_once(rehearsal_run):
+    dataset = json.loads((rehearsal_run.workdir / "dataset.json").read_text())
+    frames = read(rehearsal_run.workdir / "dataset.xyz", ":")
+    labels = outputs(rehearsal_run.store(), Label)
+    ran = {(label.configuration.id, label.fidelity) for label in labels}
+    refused = {(item["id"], item["fidelity"]) for item in dataset["refused"]}
+    assert {(item["id"], item["fidelity"]) for item in dataset["labels"]} == ran - refused
+    assert [frame.info["id"] for frame in frames] == [item["id"] for item in dataset["labels"]]
+    assert {charge_of_atoms(frame) for frame in frames} == {0, 1, 2}
+    splits = {frame.info["split"] for frame in frames}
+    assert {"train", "valid", "test"} <= splits
+    assert dataset["rehearsal"]
 
 
 def test_two_rounds_were_made_and_said_why(rehearsal_run):

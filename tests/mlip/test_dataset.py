@@ -7,6 +7,7 @@ from collections import defaultdict
 import pytest
 import torch
 
+from defect_workflows.campaign import PotentialSettings
 from defect_workflows.charge import to_atoms
 from defect_workflows.documents.defects import PRISTINE
 from defect_workflows.documents.labels import Label
@@ -14,13 +15,12 @@ from defect_workflows.errors import MissingChargeError, PotentialError
 from defect_workflows.mlip.dataset import (
     atomic_data,
     check_labels,
-    count,
     default_dtype,
-    defect_of,
     label_atoms,
     split_labels,
     unique,
 )
+from defect_workflows.mlip.train import prepare
 
 from .solid import make_label, make_labels
 
@@ -80,8 +80,9 @@ def test_a_defect_with_two_families_keeps_both_for_the_training() -> None:
 
 def test_no_state_loses_its_last_label_at_a_fidelity() -> None:
     rare = make_labels(geometries=6, bulk=3, expensive=1)
-    trained = count(split_labels(rare, 0.3, 1).train)
-    assert set(trained) == set(count(rare))
+    trained = split_labels(rare, 0.3, 1).train
+    kinds = [{(x.configuration.origin.state, x.fidelity) for x in some} for some in (trained, rare)]
+    assert kinds[0] == kinds[1]
 
 
 def test_the_pristine_supercell_is_trained_on() -> None:
@@ -91,13 +92,6 @@ def test_the_pristine_supercell_is_trained_on() -> None:
     pristine = labels[-1].model_copy(update={"configuration": configuration})
     for seed in range(6):
         assert pristine in split_labels([*labels[:-1], pristine], 0.4, seed).train
-
-
-def test_labels_are_counted(labels: list[Label]) -> None:
-    counts = count(labels)
-    assert counts["v_O_-2", -2, "pbe"] == 10
-    assert counts["v_O_-2", -2, "hse06"] == 5
-    assert sum(counts.values()) == len(labels)
 
 
 def test_a_label_without_charge_is_refused(labels: list[Label]) -> None:
@@ -115,6 +109,14 @@ def test_mixed_origins_are_refused(labels: list[Label]) -> None:
         check_labels([real, labels[1]])
 
 
+def test_ingested_frames_of_real_calculations_do_not_join_a_rehearsal(labels: list[Label]) -> None:
+    origin = labels[0].configuration.origin.model_copy(update={"kind": "ingested"})
+    configuration = labels[0].configuration.model_copy(update={"origin": origin, "id": "ingested"})
+    real = labels[0].model_copy(update={"rehearsal": False, "configuration": configuration})
+    with pytest.raises(PotentialError, match="made by the stand-in for VASP"):
+        prepare([*labels, real], PotentialSettings(preset="small"))
+
+
 def test_a_label_that_is_not_a_number_is_refused(labels: list[Label]) -> None:
     with pytest.raises(PotentialError, match="not finite"):
         check_labels([labels[0].model_copy(update={"energy": float("nan")})])
@@ -124,6 +126,18 @@ def test_equal_calculations_count_once(labels: list[Label]) -> None:
     twin = labels[0].model_copy(update={"fingerprint": "with site potentials"})
     assert len(unique([*labels, twin])) == len(labels)
     assert unique(labels) == unique(labels[::-1])
+
+
+def test_of_contradicting_labels_the_earliest_then_the_lowest_counts(labels: list[Label]) -> None:
+    first = labels[0]
+    higher = first.model_copy(update={"energy": first.energy + 1, "fingerprint": "0"})
+    origin = first.configuration.origin.model_copy(update={"round": 1, "kind": "search"})
+    configuration = first.configuration.model_copy(update={"origin": origin})
+    later = first.model_copy(
+        update={"energy": first.energy - 1, "configuration": configuration, "fingerprint": "1"}
+    )
+    for order in ([first, higher, later], [later, higher, first]):
+        assert unique(order) == [first]
 
 
 def test_graphs_carry_charge_head_energy_and_forces(labels: list[Label]) -> None:
@@ -154,7 +168,3 @@ def test_the_default_precision_comes_back_after_an_error() -> None:
     with pytest.raises(RuntimeError), default_dtype(torch.float64):
         raise RuntimeError
     assert torch.get_default_dtype() == before
-
-
-def test_defects_lose_their_charge(labels: list[Label]) -> None:
-    assert {defect_of(label.configuration) for label in labels} == {"v_O", "bulk"}

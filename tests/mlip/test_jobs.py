@@ -10,13 +10,17 @@ from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
 
 from defect_workflows.campaign import PotentialSettings
-from defect_workflows.documents.labels import Label, LabelSet
+from defect_workflows.documents.dataset import DatasetDocument
+from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.potential import PotentialDocument
+from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.makers.learning import TrainingMaker
 from defect_workflows.mlip import jobs, train
 from defect_workflows.mlip.checkpoint import Checkpoint
 from defect_workflows.mlip.predict import Potential
 from defect_workflows.reuse import REUSED_FROM
+
+from .solid import make_label
 
 SETTINGS = PotentialSettings(preset="small", device="cpu", epochs=1, test_share=0.2)
 
@@ -53,12 +57,43 @@ def test_committee_store_reuse_and_continuation(
     reused = [x for x in store.query() if REUSED_FROM in (x.get("metadata") or {})]
     assert len(reused) == 3
 
+    raw = next(store.query({"name": "make_potential"}, load=False))
+    assert "blob_uuid" in raw["output"]["dataset"]
+    index_of_a_later_data_set(labels, document, store)
+
     later = run(label_set, store, tmp_path, round=1, previous=document)
     assert later.round == 1
     assert {m.sha256 for m in later.members}.isdisjoint(m.sha256 for m in document.members)
     printed = capfd.readouterr()
     assert "mace" not in printed.out.lower()
     assert "Epoch" not in printed.out + printed.err
+
+
+def index_of_a_later_data_set(
+    labels: list[Label], document: PotentialDocument, store: JobStore
+) -> None:
+    """What came after the training is in the index, and is not said to be trained on."""
+    first, refused = labels[0], RefusedLabel(
+        fingerprint="r", configuration=labels[1].configuration, fidelity="pbe", reason="why",
+    )  # fmt: skip
+    found = make_label(
+        first.configuration.structure.copy().perturb(0.01), -1, "hse06", "v_O/found", kind="search"
+    )
+    candidate = Candidate(
+        state="v_O_-1", structure=found.configuration.structure, energy=0, spread=0, uncertainty=0,
+        energy_uncertainty=0, max_force=0, starts=["Unperturbed"], rank=0,
+    )  # fmt: skip
+    verified = VerifiedCandidate(
+        candidate=candidate, labels=[found], energy_error=0, force_error=0, max_force=0
+    )
+    job = jobs.index_labels(LabelSet(labels=labels, refused=[refused]), [verified], document)
+    run_locally(job, store=store, ensure_success=True)
+    dataset = job.output.resolve(store)
+    assert isinstance(dataset, DatasetDocument)
+    unseen = [record for record in dataset.labels if record.split is None]
+    assert [record.id for record in unseen] == [found.configuration.id]
+    assert [record for record in dataset.labels if record.split] == document.dataset.labels
+    assert [item.reason for item in dataset.refused] == ["why"]
 
 
 def test_a_training_has_a_checkpoint_of_its_own_on_its_machine(

@@ -1,5 +1,7 @@
 """A made-up finished campaign: test data, no physics."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -12,8 +14,16 @@ from defect_workflows.documents.campaign import (
     PotentialSummary,
     SinglePointCount,
 )
+from defect_workflows.documents.dataset import (
+    DatasetDocument,
+    DuplicateRecord,
+    LabelCount,
+    LabelRecord,
+    OutlierRecord,
+    RefusedRecord,
+)
 from defect_workflows.documents.defects import ChargedConfiguration, Origin
-from defect_workflows.documents.labels import Label, LevelOfTheory, RefusedLabel
+from defect_workflows.documents.labels import Label, LevelOfTheory
 from defect_workflows.documents.levels import (
     Correction,
     DefectLevelsDocument,
@@ -46,17 +56,71 @@ def structure(charge: int) -> Structure:
 
 def configuration(charge: int, family: str = "v_Cd/Rattled") -> ChargedConfiguration:
     return ChargedConfiguration(
-        id=f"test{charge}",
+        id=f"{family}{charge}",
         structure=structure(charge),
         origin=Origin(state=f"v_Cd_{charge}", family=family, kind="search"),
     )
 
 
-def label(charge: int, energy: float, fingerprint: str) -> Label:
+def label(
+    charge: int, energy: float, fingerprint: str, family: str = "v_Cd/Rattled", head: str = "hse06"
+) -> Label:
     return Label(
-        fingerprint=fingerprint, configuration=configuration(charge), fidelity="hse06",
+        fingerprint=fingerprint, configuration=configuration(charge, family), fidelity=head,
         energy=energy, forces=[(0.01, 0, 0)] * 2, stress=np.zeros((3, 3)).tolist(), nelect=376,
         level_of_theory=THEORY, seconds=12.0, rehearsal=True,
+    )  # fmt: skip
+
+
+LABELS = [
+    label(
+        charge, ENERGY[charge] + number, f"{head} {charge} {number}", f"v_Cd/Rattled/{number}", head
+    )
+    for charge in CHARGES
+    for number in range(3)
+    for head in ("pbe", "hse06")
+]
+
+
+def dataset(*, rehearsal: bool = True) -> DatasetDocument:
+    """Index of `LABELS`, made by hand: this is what the report gets."""
+    sides = ("train", "test", None)
+    records = [
+        LabelRecord(
+            id=item.configuration.id, fingerprint=item.fingerprint, charge=item.charge,
+            fidelity=item.fidelity, split=sides[index // 2 % 3], atoms=2, directory="host:/there",
+            level_of_theory=0, **item.configuration.origin.model_dump(),
+        )
+        for index, item in enumerate(LABELS)
+    ]  # fmt: skip
+    counts = Counter((item.state, item.charge, item.fidelity, item.split) for item in records)
+    about = {"id": "v_Cd/Rattled/00", "charge": 0, "fidelity": "pbe"}
+    odd = {"state": "v_Cd_0", "energy_per_atom": -1.0, "force": 3.0, "force_deviation": 9.0}
+    return DatasetDocument(
+        labels=records, levels_of_theory=[THEORY], rehearsal=rehearsal, unjudged=6,
+        counts=[
+            LabelCount(state=state, charge=charge, fidelity=head, split=split, labels=number)
+            for (state, charge, head, split), number in counts.items()
+        ],
+        duplicates=[
+            DuplicateRecord(
+                same_as="the other id", family="v_Cd/Rattled/0", same_as_family="v_Cd/<i>copy</i>",
+                distance=2e-4, energy_difference=0.0123, conflict=True, leak=False, **about,
+            )
+        ],
+        outliers=[
+            OutlierRecord(family="v_Cd/Odd", energy_deviation=9.0, geometry=False,
+                          reason="energy 0.5 eV/atom above", **odd, **about),
+            OutlierRecord(family="v_Cd/Crushed", energy_deviation=9.0, geometry=True,
+                          reason="RMS force 4 eV/Å above", **odd, **about),
+        ],
+        refused=[
+            RefusedRecord(
+                id="refused", state="v_Cd_-1", charge=-1, fidelity="pbe",
+                family="v_Cd/Bond_Distortion_-60.0%", kind="distortion", round=0,
+                reason="SCF not converged in 60 steps", directory="host:/there",
+            )
+        ],
     )  # fmt: skip
 
 
@@ -196,17 +260,13 @@ def make_result(*, rehearsal: bool = True) -> CampaignResult:
         )
         for item in last.candidates
     ]  # fmt: skip
-    refused = RefusedLabel(
-        fingerprint="r" * 64, configuration=configuration(-1, "v_Cd/Bond_Distortion_-60.0%"),
-        fidelity="pbe", reason="SCF not converged in 60 steps", seconds=40.0,
-    )  # fmt: skip
     cost = [("host", 20, 4), ("sample", 3, 2), ("label", 310, 96), ("train", 250, 2)]
     cost += [("search", 66, 2), ("verify", 80, 20), ("levels", 6, 2)]
     return CampaignResult(
         name="made-up test data", fingerprint="c" * 64, convergence=ConvergenceSettings(),
         levels=LevelsResult(levels=levels(rehearsal=rehearsal), thermodynamics={"test": "data"}),
         potentials=[potential(0), potential(1)], searches=[search(0), last], rounds=rounds,
-        verified=verified, refused=[refused],
+        verified=verified, dataset=dataset(rehearsal=rehearsal),
         single_points=[
             SinglePointCount(fidelity="pbe", labels=78, refused=1, seconds=130.0),
             SinglePointCount(fidelity="hse06", labels=31, refused=0, seconds=95.0),

@@ -9,19 +9,19 @@ from rich.console import Console
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.documents.campaign import CampaignResult, count_single_points
-from defect_workflows.documents.labels import LabelSet
+from defect_workflows.documents.labels import LabelSet, RefusedLabel
 from defect_workflows.documents.levels import DefectLevelsDocument
 from defect_workflows.errors import InputError
 from defect_workflows.report.jobs import summarise
 from defect_workflows.report.page import criteria
 from defect_workflows.report.results import summary_table, write_report
 
-from .conftest import label, make_result
+from .conftest import LABELS, configuration, label, make_result
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, result):
-    return write_report(tmp_path_factory.mktemp("result") / "new", result)
+    return write_report(tmp_path_factory.mktemp("result") / "new", result, LABELS)
 
 
 def test_contents_of_the_folder(folder, result):
@@ -30,6 +30,8 @@ def test_contents_of_the_folder(folder, result):
         "levels.csv",
         "thermodynamics.json",
         "cost.json",
+        "dataset.json",
+        "dataset.xyz",
         "report.html",
         "figures",
     }
@@ -88,15 +90,15 @@ def test_page_has_the_card_of_the_potential(folder):
 
 
 def test_without_rehearsal_no_banner(tmp_path):
-    write_report(tmp_path, make_result(rehearsal=False))
+    write_report(tmp_path, make_result(rehearsal=False), LABELS)
     assert "REHEARSAL" not in (tmp_path / "report.html").read_text()
 
 
 def test_writing_again_replaces_only_the_report(tmp_path, result):
     (tmp_path / "store.sqlite").write_text("a store")
-    write_report(tmp_path, result)
+    write_report(tmp_path, result, LABELS)
     one = result.model_copy(update={"searches": [], "potentials": []})
-    write_report(tmp_path, one)
+    write_report(tmp_path, one, LABELS)
     assert (tmp_path / "store.sqlite").read_text() == "a store"
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {
         "formation_energies",
@@ -109,11 +111,11 @@ def test_nothing_half_written(tmp_path, result):
     broken = make_result()
     broken.levels.levels.states[0].potential_energy_error = float("nan")
     with pytest.raises(ValueError, match="JSON"):
-        write_report(tmp_path / "new", broken)
+        write_report(tmp_path / "new", broken, LABELS)
     assert not (tmp_path / "new").exists()
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="expected a writable folder"):
-        write_report(tmp_path / "file", result)
+        write_report(tmp_path / "file", result, LABELS)
 
 
 def test_criteria_of_every_round(result):
@@ -135,9 +137,16 @@ def test_summary_for_the_terminal(result):
     assert "0.440" in text
 
 
+def refused() -> RefusedLabel:
+    return RefusedLabel(
+        fingerprint="r" * 64, configuration=configuration(-1, "v_Cd/Bond_Distortion_-60.0%"),
+        fidelity="pbe", reason="SCF not converged in 60 steps", seconds=40.0,
+    )  # fmt: skip
+
+
 def test_single_points_are_counted_once(result):
     first = result.verified[0]
-    labels = LabelSet(labels=[first.labels[0], label(0, -1.0, "other")], refused=result.refused)
+    labels = LabelSet(labels=[first.labels[0], label(0, -1.0, "other")], refused=[refused()])
     pbe, hse06 = count_single_points(labels, [first])
     assert (pbe.labels, pbe.refused, pbe.seconds) == (0, 1, 40.0)
     assert (hse06.labels, hse06.refused) == (3, 0)
@@ -153,7 +162,8 @@ def test_summary_job_through_a_store(result, tmp_path):
         result.searches,
         result.rounds,
         result.verified,
-        LabelSet(labels=[first.labels[0]], refused=result.refused),
+        LabelSet(labels=[first.labels[0]], refused=[refused()]),
+        result.dataset,
     )
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     run_locally(job, store=store, ensure_success=True, log=False)
@@ -162,5 +172,6 @@ def test_summary_job_through_a_store(result, tmp_path):
     assert output.name == "CdTe"
     assert output.levels == result.levels
     assert output.rounds == result.rounds
+    assert output.dataset == result.dataset
     assert output.versions["doped"].startswith("3.2")
     assert output.verified[0].energy == first.energy
