@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,12 +25,10 @@ def test_without_a_gpu_the_model_stays_what_it_is(
     assert plain(model) is model
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_on_a_gpu_the_stored_model_is_plain(
     labels: list[Label], settings: PotentialSettings, tmp_path: Path
 ) -> None:
-    if find_spec("cuequivariance_ops_torch") is None:
-        pytest.skip("a GPU, but no cuequivariance_ops_torch")
     there = settings.model_copy(update={"device": "cuda", "epochs": 2})
     member = train.train_member(labels, there, 1, None, tmp_path, TINY)
     assemble.make_potential(labels, settings, [member], "key")  # loads and probes it on the CPU
