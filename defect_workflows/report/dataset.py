@@ -59,7 +59,7 @@ def frame(record: LabelRecord, label: Label) -> Atoms:
     atoms = to_atoms(label.configuration.structure)
     atoms.info |= {
         ENERGY_KEY: label.energy,
-        STRESS_KEY: np.array(label.stress),
+        STRESS_KEY: np.ravel(label.stress),  # ASE would write a matrix as JSON
         "fidelity": record.fidelity,
         "state": record.state,
         "family": record.family,

@@ -17,7 +17,7 @@ from defect_workflows.errors import PotentialError
 from defect_workflows.mlip.audit import FEWEST_PEERS, make_dataset, same_structures, sides_of
 from defect_workflows.mlip.dataset import Splits, split_labels, unique
 
-from .solid import make_label, make_labels
+from .solid import make_label, make_labels, rattled
 
 LABELS = make_labels(geometries=10)
 SIDES = sides_of(split_labels(unique(LABELS), 0.2, 1))
@@ -190,12 +190,28 @@ def test_an_extreme_geometry_is_told_from_a_doubtful_label() -> None:
     assert "RMS force" in found.reason
 
 
-def test_relaxed_structures_are_no_outliers_and_judged_apart() -> None:
+def test_relaxed_structures_are_no_outliers() -> None:
     minimum = LABELS[0].model_copy(
         update={"forces": [(0.0, 0.0, 0.0)] * len(LABELS[0].forces), "fingerprint": "relaxed"}
     )
-    labels = [minimum, *LABELS[1:]]
-    assert not audited(labels=labels).outliers
+    assert not audited(labels=[minimum, *LABELS[1:]]).outliers
+
+
+def test_sampled_geometries_are_not_judged_by_those_that_searches_found() -> None:
+    sampled = [
+        make_label(rattled(VACANCY, 0.25, seed), 0, "pbe", f"v_O/Rattled/{seed}")
+        for seed in range(200, 200 + FEWEST_PEERS)
+    ]
+    found = [
+        make_label(rattled(VACANCY, 0.003, seed), 0, "pbe", f"v_O/search-{seed}", kind="search")
+        for seed in range(300, 330)
+    ]
+    assert not make_dataset([*sampled, *found], [], {}).outliers
+    as_sampled = [
+        make_label(x.configuration.structure, 0, "pbe", x.configuration.origin.family)
+        for x in found
+    ]
+    assert make_dataset([*sampled, *as_sampled], [], {}).outliers
 
 
 def test_refused_labels_are_listed_once_with_their_reasons() -> None:

@@ -49,6 +49,9 @@ THEORY = LevelOfTheory(
 )  # fmt: skip
 
 
+STRESS = ((0.01, 0.002, 0.003), (0.002, 0.04, 0.005), (0.003, 0.005, 0.06))
+
+
 def structure(charge: int) -> Structure:
     cell = Structure(Lattice.cubic(6.48), ["Cd", "Te"], [[0, 0, 0], [0.25, 0.25, 0.25]])
     return with_charge(cell, charge)
@@ -67,7 +70,7 @@ def label(
 ) -> Label:
     return Label(
         fingerprint=fingerprint, configuration=configuration(charge, family), fidelity=head,
-        energy=energy, forces=[(0.01, 0, 0)] * 2, stress=np.zeros((3, 3)).tolist(), nelect=376,
+        energy=energy, forces=[(0.01, 0, 0)] * 2, stress=STRESS, nelect=376,
         level_of_theory=THEORY, seconds=12.0, rehearsal=True,
     )  # fmt: skip
 
