@@ -84,6 +84,15 @@ def test_each_family_is_judged_by_the_others():
     )
 
 
+def test_a_family_has_no_part_in_its_own_judgement():
+    small = [point(e, 0.1, family="v_Cd/small") for e in (0.01, -0.01, 0.01)]
+    large = [point(e, 0.1, family="v_Cd/large") for e in (1.0, -1.0, 1.0)]
+    found = calibrate(energy_errors([*small, *large]))
+    assert found.within_sigma == 0.5
+    judged = with_sigmas([*small, *large], found)
+    assert [p.sigma for p in judged] == pytest.approx([1.0] * 3 + [0.01] * 3, rel=0.2)
+
+
 def test_what_was_trained_on_and_the_bulk_say_nothing():
     assert calibrate(energy_errors([point(0.1, 1.0, split="train")])) is None
     assert calibrate(energy_errors([point(0.1, 1.0, state=BULK)])) is None

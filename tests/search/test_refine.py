@@ -101,6 +101,20 @@ def test_after_a_step_uphill_the_next_is_from_the_lower_point_and_shorter(anion)
     assert truth.label(proposal.structure).energy < low.energy
 
 
+def test_no_step_is_longer_than_the_parabola_of_the_last_one_uphill(anion):
+    truth = Truth(anion, shift=0.1, stiffer=0.0)
+    low = truth.label(anion)
+    back = -0.05 * np.array(low.forces) / max_force(low)
+    high = truth.label(with_positions(anion, anion.cart_coords + back))
+    assert high.energy > low.energy
+    proposal = next_structure(ToyPotential.of(anion), [low, high])
+    way = proposal.structure.cart_coords - anion.cart_coords
+    assert np.linalg.norm(way, axis=1).max() <= 0.025 + 1e-9
+    assert truth.label(proposal.structure).energy < low.energy
+    unhindered = next_structure(ToyPotential.of(anion), [high, low]).structure
+    assert np.abs(unhindered.cart_coords - anion.cart_coords).max() > 0.05
+
+
 def test_what_the_potential_does_not_know_is_learned_on_the_way(anion):
     # springs four times as stiff
     truth = Truth(anion, shift=0.0, stiffer=3.0)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from defect_workflows.campaign import ConvergenceSettings
+from defect_workflows.search import starts
 from defect_workflows.search.jobs import gather
+from defect_workflows.search.relax import relax
 from defect_workflows.search.starts import Start, exchanged_starts, verified_starts, worth_offering
 from defect_workflows.search.verify import (
     assess,
@@ -139,7 +143,7 @@ def test_errors_among_minima_of_a_state_widen_the_risk(verified, vacancy):
     assert (before.competitors, after.competitors) == (0, 1)
 
 
-def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy):
+def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy, monkeypatch):
     def at(place):
         structure = vacancy.copy()
         structure.translate_sites([0], [place, 0, 0], frac_coords=False, to_unit_cell=False)
@@ -152,5 +156,16 @@ def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy):
     unsure = ToyPotential.of(vacancy, disagreement=0.0, floor=2 * TILT)
     assert worth_offering(unsure, offers, [winner]) == offers
     assert worth_offering(sure, offers, []) == offers
-    lost = ToyPotential.of(vacancy, disagreement=0.0, floor=TILT / 10, hole=True)
-    assert worth_offering(lost, offers, [winner]) == offers
+    # where the potential has left its domain it has no say
+    lost = [
+        replace(end, verdict="out_of_domain")
+        for end in relax(
+            sure,
+            [start.structure for start in offers],
+            max_force=0.05,
+            max_steps=100,
+            references=[0.0, 0.0],
+        )
+    ]
+    monkeypatch.setattr(starts, "relax", lambda *_, **__: lost)
+    assert worth_offering(sure, offers, [winner]) == offers
