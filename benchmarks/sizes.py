@@ -83,6 +83,24 @@ def measured(predict: Predict, labels: Sequence[Label]) -> dict:
     }
 
 
+def changes(sizes: Sequence[dict]) -> list[dict]:
+    """Return how E(q) - E(0) changes from the first size to each other, eV.
+
+    The stand-in's change is the electrostatics of charged cells; a short-ranged model has none, so
+    its own change should be 0.
+    """
+    return [
+        {
+            "atoms": size["atoms"],
+            "charge": after["charge"],
+            "stand_in_eV": (true := after["stand_in_eV"] - before["stand_in_eV"]),
+            "model_eV": true + 1e-3 * (after["mean_error_meV"] - before["mean_error_meV"]),
+        }
+        for size in sizes[1:]
+        for before, after in zip(sizes[0]["differences"], size["differences"], strict=True)
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
@@ -98,12 +116,14 @@ def main() -> None:
     path = Path(__file__).with_name(f"sizes_{arguments.data.stem}.json")
     for name, settings in VARIANTS.items():
         trained = fit(labels, arguments.steps, arguments.seed, **settings)
+        sizes = [measured(at_any_size(trained), read(path)) for path in arguments.minima]
         results[name] = {
             "seconds": round(trained.seconds),
             "test": errors(trained.predict, data.test),
-            "sizes": [measured(at_any_size(trained), read(path)) for path in arguments.minima],
+            "sizes": sizes,
+            "changes": changes(sizes),
         }
-        for size in results[name]["sizes"]:
+        for size in sizes:
             errors_of = [
                 f"q={d['charge']:+d}: {d['mean_error_meV']:.0f} ± {d['scatter_meV']:.0f}"
                 for d in size["differences"]

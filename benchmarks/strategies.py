@@ -168,9 +168,9 @@ def slower(preset: Preset) -> Preset:
 # fidelity
 
 
-def pretrained(data: Data, steps: int) -> Trained:
+def pretrained(data: Data, steps: int, seed: int) -> Trained:
     """Return a model of PBE; its only head is called hse06, so that HSE06 labels can follow."""
-    return fit([changed(label, fidelity="hse06") for label in data.cheap], steps)
+    return fit([changed(label, fidelity="hse06") for label in data.cheap], steps, seed)
 
 
 def difference_labels(data: Data, expensive: Sequence[Label]) -> list[Label]:

@@ -179,7 +179,8 @@ class Potential:
             if not smallest <= len(structure) <= largest:
                 raise PotentialError(
                     f"structure {structure.composition.formula}: found {len(structure)} atoms, "
-                    f"expected {smallest} to {largest} as in the training data"
+                    f"expected {smallest} to {largest} as in the training data; "
+                    "E(q) is not known in other cells"
                 )
 
     def predict(self, structures: Sequence[Structure], fidelity: Fidelity) -> list[Prediction]:
