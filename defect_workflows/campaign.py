@@ -234,6 +234,12 @@ class SearchSettings(Section):
         ge=0,
         description="Most uncertain frames per state labelled between rounds, at PBE.",
     )
+    unresolved: int = Field(
+        default=4,
+        ge=0,
+        description="Starts per state that left the domain of the potential, of which a frame is "
+        "labelled between rounds at both fidelities.",
+    )
 
 
 class ConvergenceSettings(Section):

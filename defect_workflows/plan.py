@@ -52,6 +52,7 @@ def make_plan(campaign: Campaign) -> Plan:
     rounds = campaign.convergence.max_rounds
     shortlisted = campaign.search.shortlist * states
     uncertain = campaign.search.uncertain * states
+    unresolved = campaign.search.unresolved * states
     first = min(campaign.convergence.round_refinements, campaign.convergence.max_refinements)
     exchanged = 2 * states * (rounds + LAST_EXCHANGES)
     steps = [
@@ -64,9 +65,9 @@ def make_plan(campaign: Campaign) -> Plan:
         ),
         PlannedStep(
             stage="verify",
-            what=f"{rounds} rounds: shortlist, and uncertain frames at PBE",
-            pbe=rounds * shortlisted + (rounds - 1) * uncertain,
-            hse06=rounds * shortlisted,
+            what=f"{rounds} rounds: shortlist, frames of lost starts, uncertain ones at PBE",
+            pbe=rounds * shortlisted + (rounds - 1) * (uncertain + unresolved),
+            hse06=rounds * shortlisted + (rounds - 1) * unresolved,
         ),
         PlannedStep(
             stage="refine",

@@ -76,6 +76,11 @@ class StateRisk(Document):
     energy: float = Field(
         description="Energy in eV by which the likeliest of them is expected to be lower."
     )
+    starts: int = Field(default=0, description="Relaxations of this round's search.")
+    unresolved: int = Field(
+        default=0,
+        description="Those that left the domain of the potential: where they lead is not known.",
+    )
     inflation: float = Field(
         description="Errors at this round's verified minima in units of their sigma, at least 1."
     )
@@ -98,6 +103,10 @@ class SearchDocument(Document):
     )
     uncertain: list[ChargedConfiguration] = Field(
         default_factory=list, description="Frames on the way that the committee disagrees on most."
+    )
+    unresolved: list[ChargedConfiguration] = Field(
+        default_factory=list,
+        description="Frames of relaxations that left the domain of the potential.",
     )
     round: int = Field(default=0, description="Round of the campaign.")
     seconds: float = Field(default=0.0, description="Wall time in s.")

@@ -142,6 +142,13 @@ def note_state(
                 f"{name}: a force of {force:.3f} eV/Å is left (> {max_force})",
                 name,
             )
+    if item.risk is not None and item.risk.unresolved:
+        notes.add(
+            "unresolved_starts",
+            f"{name}: {item.risk.unresolved} of {item.risk.starts} starts left the domain of the "
+            "potential; a lower structure may have been missed",
+            name,
+        )
     _note_host_states(notes, name, analysis)
     notes.extend(analysis.warnings, name)
     if item.candidate is None or item.lowest is None:

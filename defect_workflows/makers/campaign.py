@@ -181,6 +181,7 @@ class CampaignMaker(Maker):
                 part(defects, "states"),
                 done["rounds"],
                 convergence,
+                found.output.relaxations,
             ),
             "verify",
         )

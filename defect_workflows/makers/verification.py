@@ -82,9 +82,10 @@ class VerificationMaker(Maker):
         before: list[VerifiedCandidate] = [] if known is None else known.value()
         candidates = shortlist(document.candidates, self.search, before)
         pairs = [self.single_points.make(configuration_of(item, number)) for item in candidates]
-        cheap, dear = frames_to_label(document)
-        if number + 1 >= self.convergence.max_rounds:
-            cheap, dear = [], []
+        # nothing learns from frames of the last round; where the search lost its way both
+        # fidelities are needed, where it did not PBE teaches the geometry
+        last = number + 1 >= self.convergence.max_rounds
+        cheap, dear = ([], []) if last else (document.uncertain, document.unresolved)
         low = [self.single_points.pbe.make(frame) for frame in cheap]
         frames = MultiFidelityMaker.from_settings(self.single_points.pbe.settings)
         both = [frames.make(frame) for frame in dear]
@@ -104,19 +105,6 @@ class VerificationMaker(Maker):
         )
         flow = Flow([*pairs, *both, *low, together, comparison], comparison.output, name=self.name)
         return Response(replace=staged(flow, "verify"))
-
-
-def frames_to_label(
-    found: SearchDocument,
-) -> tuple[list[ChargedConfiguration], list[ChargedConfiguration]]:
-    """Return the uncertain frames to label at PBE alone, and those to label at HSE06 too.
-
-    Where the search found minima, HSE06 single points there say more, and PBE teaches the geometry;
-    where it found none, the potential knows nothing yet of what it needs.
-    """
-    states = {candidate.state for candidate in found.candidates}
-    cheap = [frame for frame in found.uncertain if frame.origin.state in states]
-    return cheap, [frame for frame in found.uncertain if frame.origin.state not in states]
 
 
 @dataclass

@@ -16,7 +16,7 @@ from defect_workflows.distortions import UNPERTURBED, in_charge_state
 from defect_workflows.documents.defects import BULK, ChargedConfiguration, DefectState, Origin
 from defect_workflows.documents.search import Candidate, RelaxationRecord, SearchDocument
 from defect_workflows.mlip.predict import Potential
-from defect_workflows.search.cluster import cluster
+from defect_workflows.search.cluster import cluster, same
 from defect_workflows.search.relax import FIDELITY, Relaxation, relax
 from defect_workflows.search.starts import (
     Start,
@@ -115,6 +115,7 @@ def search(
         control_gain=_control_gain(runs),
         bulk_energy=relaxer.references[BULK],
         uncertain=_uncertain(runs, states, candidates, settings.uncertain, round),
+        unresolved=_unresolved(runs, states, settings.unresolved, round),
         round=round,
         seconds=time.perf_counter() - begin,
     )
@@ -272,8 +273,8 @@ def _uncertain(
 ) -> list[ChargedConfiguration]:
     """Return per state the frames on the way that the committee disagreed on most.
 
-    Of relaxations that may have led to the ground state, or that did not end; none where the
-    committee agrees well enough.
+    Of relaxations that may have led to the ground state; none where the committee agrees well
+    enough.
     """
     configurations = []
     for state in states:
@@ -281,27 +282,55 @@ def _uncertain(
         surest = min(minima.values(), key=lambda c: c.upper_bound, default=None)
         frames = sorted(
             (
-                run
+                (run, run.relaxation.doubtful)
                 for run in runs
                 if run.state == state.name
                 and run.relaxation.doubtful is not None
                 and run.relaxation.doubt > TOLERATED_DOUBT
-                and run.relaxation.verdict != "runaway"
-                and (
-                    run.minimum is None
-                    or surest is None
-                    or minima[run.minimum].lower_bound <= surest.energy
-                )
+                and run.minimum is not None
+                and surest is not None
+                and minima[run.minimum].lower_bound <= surest.energy
             ),
-            key=lambda run: -run.relaxation.doubt,
+            key=lambda pair: -pair[0].relaxation.doubt,
         )
-        for run in frames[:number]:
-            assert run.relaxation.doubtful is not None
-            origin = Origin(
-                state=state.name,
-                family=f"{state.defect}/search/{round}/{run.start.name}",
-                kind="search",
-                round=round,
-            )
-            configurations.append(ChargedConfiguration.of(run.relaxation.doubtful, origin))
+        configurations += [_frame(state, run, frame, round) for run, frame in frames[:number]]
     return configurations
+
+
+def _unresolved(
+    runs: Sequence[_Run], states: Sequence[DefectState], number: int, round: int
+) -> list[ChargedConfiguration]:
+    """Return per state different frames of relaxations that left the domain of the potential.
+
+    Nobody knows where these lead: to a ground state that nothing else finds, perhaps. First the
+    ends of those that ended, the lowest ones first, then frames on the way of the others.
+    """
+    configurations = []
+    for state in states:
+        lost = [run for run in runs if run.state == state.name and run.minimum is None]
+        ended = [run for run in lost if _ended(run)]
+        frames = [
+            (run, run.relaxation.structure)
+            for run in sorted(ended, key=lambda run: run.relaxation.energy)
+        ] + [
+            (run, run.relaxation.doubtful)
+            for run in lost
+            if not _ended(run) and run.relaxation.doubtful is not None
+        ]
+        chosen: list[Structure] = []
+        for run, frame in frames:
+            if len(chosen) < number and not any(same(frame, other) for other in chosen):
+                chosen.append(frame)
+                configurations.append(_frame(state, run, frame, round))
+    return configurations
+
+
+def _ended(run: _Run) -> bool:
+    """Tell whether a relaxation came to rest, though where the potential knows too little."""
+    return run.relaxation.verdict != "runaway" and run.relaxation.max_force <= COARSE_FORCE
+
+
+def _frame(state: DefectState, run: _Run, frame: Structure, round: int) -> ChargedConfiguration:
+    family = f"{state.defect}/search/{round}/{run.start.name}"
+    origin = Origin(state=state.name, family=family, kind="search", round=round)
+    return ChargedConfiguration.of(frame, origin)

@@ -16,7 +16,12 @@ from defect_workflows.campaign import ConvergenceSettings, SearchSettings
 from defect_workflows.documents.defects import DefectState
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.potential import PotentialDocument
-from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
+from defect_workflows.documents.search import (
+    Candidate,
+    RelaxationRecord,
+    SearchDocument,
+    VerifiedCandidate,
+)
 from defect_workflows.documents.verification import (
     RoundDocument,
     RoundRecord,
@@ -127,6 +132,7 @@ def conclude_round(
     states: Sequence[DefectState],
     rounds: Sequence[RoundRecord],
     settings: ConvergenceSettings,
+    relaxations: Sequence[RelaxationRecord] = (),
 ) -> RoundDocument:
     """Tell whether the rounds may end.
 
@@ -146,9 +152,13 @@ def conclude_round(
         Records of the rounds before.
     settings
         When the rounds may end.
+    relaxations
+        Every start of this round's search.
     """
     defects = {state.name: state.defect for state in states}
-    record = assess(candidates, verification.verified, settled, defects, rounds, settings)
+    record = assess(
+        candidates, verification.verified, settled, defects, rounds, settings, relaxations
+    )
     return RoundDocument(verified=list(settled), labels=labels, rounds=[*rounds, record])
 
 

@@ -73,7 +73,7 @@ class Relaxation:
         How it ended.
     doubt
         Largest standard deviation of an atom's force up to `LARGEST_DOUBT` that the committee
-        showed on the way, in eV/Å.
+        showed on the way, in eV/Å; the smallest where all were larger.
     doubtful
         The structure where it did; None when none was looked at.
     """
@@ -226,12 +226,12 @@ class _Watch:
             doubt = float(prediction.force_spread.max())
             doubts = self.doubts.setdefault(number, [])
             doubts.append(doubt)
-            # Beyond the largest doubt the frame is as likely nonsense as worth a label.
-            if self.doubtful.get(number, (0.0,))[0] < doubt <= LARGEST_DOUBT:
-                self.doubtful[number] = (doubt, structure)
             if closest_contact(structure) < SHORTEST_CONTACT:
                 self.verdicts[number] = "runaway"
-            elif len(doubts) >= PATIENCE and min(doubts[-PATIENCE:]) > LARGEST_DOUBT:
+                continue
+            if teaches_more(doubt, self.doubtful[number][0] if number in self.doubtful else 0.0):
+                self.doubtful[number] = (doubt, structure)
+            if len(doubts) >= PATIENCE and min(doubts[-PATIENCE:]) > LARGEST_DOUBT:
                 self.verdicts[number] = "out_of_domain"
 
     def judged(self, state: BFGSState) -> list[Relaxation]:
@@ -262,6 +262,17 @@ class _Watch:
 
     def _structure(self, number: int, positions: np.ndarray) -> Structure:
         return with_positions(self.starts[number], positions)
+
+
+def teaches_more(doubt: float, known: float) -> bool:
+    """Tell whether a label of a frame teaches more than one of a frame known before.
+
+    The more the committee doubts, in eV/Å, up to `LARGEST_DOUBT`: beyond it a frame is as likely
+    nonsense as worth a label, and the least doubtful one is the best there is. No frame is 0.
+    """
+    if known == 0.0 or known > LARGEST_DOUBT:
+        return known == 0.0 or doubt < known
+    return known < doubt <= LARGEST_DOUBT
 
 
 def with_positions(structure: Structure, positions: np.ndarray) -> Structure:

@@ -10,7 +10,13 @@ import numpy as np
 
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.documents.labels import Label, RefusedLabel
-from defect_workflows.documents.search import CAUTION, Candidate, StateRisk, VerifiedCandidate
+from defect_workflows.documents.search import (
+    CAUTION,
+    Candidate,
+    RelaxationRecord,
+    StateRisk,
+    VerifiedCandidate,
+)
 from defect_workflows.documents.verification import RoundRecord, StateCheck
 from defect_workflows.energies import energy_left
 from defect_workflows.search.cluster import same
@@ -121,6 +127,7 @@ def risks(
     found: Sequence[VerifiedCandidate],
     settled: Sequence[VerifiedCandidate],
     states: Iterable[str],
+    relaxations: Sequence[RelaxationRecord] = (),
 ) -> list[StateRisk]:
     """Return what the search may have missed: minima that may be lower and were not verified.
 
@@ -137,6 +144,8 @@ def risks(
         Verified candidates of all rounds, refined.
     states
         Names of the states.
+    relaxations
+        Every start of this round's search.
     """
     lowest, best = winners(settled), winners(found)
     inflation = _inflation(
@@ -169,6 +178,10 @@ def risks(
                 state=state,
                 competitors=len(gains),
                 energy=max(gains, default=0.0),
+                starts=sum(item.state == state for item in relaxations),
+                unresolved=sum(
+                    item.state == state and item.verdict != "minimum" for item in relaxations
+                ),
                 inflation=inflation,
             )
         )
@@ -188,6 +201,7 @@ def assess(
     states: Mapping[str, str],
     history: Sequence[RoundRecord],
     settings: ConvergenceSettings,
+    relaxations: Sequence[RelaxationRecord] = (),
 ) -> RoundRecord:
     """Return the record of a round: errors at the winners, change of levels, and the verdict.
 
@@ -205,6 +219,8 @@ def assess(
         Records of the rounds before.
     settings
         Criteria.
+    relaxations
+        Every start of this round's search.
     """
     lowest = winners(settled)
     best = winners(found)
@@ -230,12 +246,16 @@ def assess(
                 f"{check.state}: force error {check.force_error:.3f} eV/Å, "
                 f"expected at most {settings.force_error:g}"
             )
-    missed = risks(candidates, found, settled, states)
+    missed = risks(candidates, found, settled, states, relaxations)
     reasons += [
         f"{risk.state}: {risk.competitors} unverified minima may be lower, by "
         f"{risk.energy:.3f} eV to be expected"
         for risk in missed
         if risk.competitors
+    ] + [
+        f"{risk.state}: {risk.unresolved} of {risk.starts} starts left the domain of the potential"
+        for risk in missed
+        if risk.unresolved
     ]
     change = _level_change(checks, history[-1].checks, states) if history else None
     if change is None:

@@ -189,7 +189,9 @@ def test_remaining_forces_widen_the_error(published):
 
 def test_what_the_search_may_have_missed_widens_the_error(published):
     host, bulk, calculations, analyses = published
-    risk = StateRisk(state="v_Cd_0", competitors=1, energy=0.04, inflation=3.0)
+    risk = StateRisk(
+        state="v_Cd_0", competitors=1, energy=0.04, inflation=3.0, starts=9, unresolved=2
+    )
     found = candidate(calculations[0], calculations[0].calculation.energy, spread=0.02)
     missed = [
         replace(calculations[0], risk=risk, candidates=[found]),
@@ -203,6 +205,11 @@ def test_what_the_search_may_have_missed_widens_the_error(published):
         np.linalg.norm([3 * 0.02, 0.01, 0.01, 0.01]) / 2, rel=0.02
     )
     assert result.levels.states[0].error == pytest.approx(np.hypot(0.01, 0.04), rel=0.02)
+    # where these lead nobody knows: no number says it, so words do
+    assert "unresolved_starts" in result.levels.states[0].warnings
+    assert "2 of 9 starts" in next(
+        w.message for w in result.levels.warnings if w.code == "unresolved_starts"
+    )
 
 
 def test_rehearsal_is_said(published):

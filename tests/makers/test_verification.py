@@ -8,13 +8,11 @@ from pymatgen.core import Lattice, Structure
 
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.charge import with_charge
-from defect_workflows.documents.defects import ChargedConfiguration, Origin
-from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
+from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.makers.verification import (
     LEAST_GAIN,
     NEARLY,
     RefinementMaker,
-    frames_to_label,
 )
 
 ATOM = with_charge(Structure(Lattice.cubic(3), ["Mg"], [[0, 0, 0]]), 0)
@@ -32,21 +30,6 @@ def candidate(state):
         starts=[],
         rank=0,
     )
-
-
-def test_uncertain_frames_are_dear_only_where_nothing_was_found():
-    frames = [
-        ChargedConfiguration.of(ATOM, Origin(state=state, family=state, kind="search"))
-        for state in ("v_O_0", "v_O_1")
-    ]
-    found = SearchDocument(
-        fingerprint="",
-        candidates=[candidate("v_O_0")],
-        relaxations=[],
-        control_gain=0.0,
-        uncertain=frames,
-    )
-    assert frames_to_label(found) == ([frames[0]], [frames[1]])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ from states import cdte
 
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.charge import charge_of
-from defect_workflows.search.explore import search
+from defect_workflows.search.explore import _Run, _unresolved, search
+from defect_workflows.search.relax import Relaxation
+from defect_workflows.search.starts import Start
 
 from .toy import BARRIER, TILT, WELL, ToyPotential
 
@@ -148,3 +150,32 @@ def test_the_search_is_reproducible(found, states, bulk):
     again = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key", round=2)
     drop = {"seconds"}
     assert again.model_dump(exclude=drop) == found.model_dump(exclude=drop)
+
+
+def test_starts_that_leave_the_domain_are_handed_on(states):
+    """What was given up, at rest or on the way, is labelled; what was found is not."""
+    state = states[0]
+
+    def run(name, verdict, energy=0.0, force=1.0, place=0.0, doubtful=None):
+        structure = state.structure.copy()
+        structure.translate_sites([0], [place, 0, 0], frac_coords=False, to_unit_cell=False)
+        relaxation = Relaxation(structure, 0.0, energy, force, 5, verdict, 2.0, doubtful)
+        return _Run(
+            Start(state.name, name, state.structure),
+            relaxation,
+            0 if verdict == "minimum" else None,
+        )
+
+    on_the_way = state.structure.copy()
+    on_the_way.translate_sites([0], [0, 1.2, 0], frac_coords=False, to_unit_cell=False)
+    runs = [
+        run("found", "minimum", force=0.0),
+        run("fallen", "runaway", energy=-9.0, place=2.0),  # no frame of it is worth a label
+        run("way", "runaway", energy=-8.0, doubtful=on_the_way),
+        run("rest", "out_of_domain", energy=-3.0, force=0.01, place=0.6),
+        run("copy", "out_of_domain", energy=-2.9, force=0.01, place=0.6),
+    ]
+    frames = _unresolved(runs, states, 4, round=1)
+    families = [frame.origin.family for frame in frames]
+    assert families == ["v_Cd/search/1/rest", "v_Cd/search/1/way"]
+    assert len(_unresolved(runs, states, 1, round=1)) == 1

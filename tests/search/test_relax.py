@@ -105,7 +105,19 @@ def test_a_committee_that_keeps_disagreeing_stops_a_relaxation(vacancy):
     (result,) = run(ToyPotential.of(vacancy, doubt=2.0), [start], max_force=1e-12)
     assert result.verdict == "out_of_domain"
     assert result.steps == (module.PATIENCE - 1) * module.LOOK_EVERY
-    assert result.doubtful is None
+    # the least doubtful frame is still worth a label: nobody knows where this start leads
+    assert result.doubt == 2.0
+    assert result.doubtful is not None
+
+
+def test_the_most_doubtful_frame_in_the_domain_teaches_most():
+    best = 0.0
+    kept = []
+    for doubt in (3.0, 2.0, 2.5, 0.4, 0.3, 0.9, 1.5):
+        if module.teaches_more(doubt, best):
+            best = doubt
+            kept.append(doubt)
+    assert kept == [3.0, 2.0, 0.4, 0.9]
 
 
 def test_the_most_doubtful_frame_is_kept(vacancy):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from defect_workflows.campaign import ConvergenceSettings
+from defect_workflows.documents.search import RelaxationRecord
 from defect_workflows.search import starts
 from defect_workflows.search.jobs import gather
 from defect_workflows.search.relax import relax
@@ -132,6 +133,23 @@ def test_an_unverified_minimum_that_may_be_lower_is_a_risk(verified, vacancy):
     record = assess(minima, [winner], [winner], {"v_Mg_0": "v_Mg"}, [], ConvergenceSettings())
     assert any("v_Mg_0: 1 unverified minima may be lower" in r for r in record.reasons)
     assert record.risks == [risk]
+
+
+def test_starts_whose_end_is_not_known_are_a_reason_to_go_on(verified, vacancy):
+    winner = verified(0, [-3.0], uncertainty=0.02)
+
+    def record(verdict, state="v_Mg_0"):
+        return RelaxationRecord(
+            state=state, start="Dimer", start_energy=0, energy=0, max_force=0, steps=1,
+            verdict=verdict, cluster=None,
+        )  # fmt: skip
+
+    relaxations = [record("minimum"), record("runaway"), record("out_of_domain", "v_Mg_-1")]
+    rest = ([winner.candidate], [winner], [winner], {"v_Mg_0": "v_Mg"}, [], ConvergenceSettings())
+    told = assess(*rest, relaxations)
+    assert (told.risks[0].unresolved, told.risks[0].starts) == (1, 2)
+    assert "v_Mg_0: 1 of 2 starts left the domain of the potential" in told.reasons
+    assert not any("starts" in reason for reason in assess(*rest, relaxations[:1]).reasons)
 
 
 def test_errors_among_minima_of_a_state_widen_the_risk(verified, vacancy):
