@@ -31,9 +31,9 @@ logger = logging.getLogger(__name__)
 COARSE_FORCE = 0.05
 """Force in eV/Å at which relaxations are compared; one of each minimum goes on to the tolerance."""
 
-LARGEST_UNCERTAINTY = 1.0
-"""A minimum whose energy is uncertain by more, in eV, beyond what every energy is, is no finding:
-the potential guesses there."""
+LARGEST_SPREAD = 2.0
+"""A minimum whose energy the committee disagrees on by more, in eV, is no finding: the potential
+guesses there. Below it, a minimum that may be far lower than it seems is one to verify."""
 
 TOLERATED_DOUBT = 0.1
 """Where the committee's forces on every atom deviate by less, in eV/Å, a label teaches little."""
@@ -163,9 +163,7 @@ class _Relaxer:
         for group, end in zip(groups, ends, strict=True):
             coarse = group[0].relaxation
             end = replace(end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps)
-            spread = self.spread(group[0].state, end.structure)
-            beyond = self.potential.difference_sigma(spread) - self.potential.difference_sigma(0.0)
-            if beyond > LARGEST_UNCERTAINTY:
+            if self.spread(group[0].state, end.structure) > LARGEST_SPREAD:
                 end = replace(end, verdict="out_of_domain")
             group[0].relaxation = end
             if end.verdict != "minimum":  # nor are the others, which were on their way there

@@ -99,12 +99,16 @@ def test_uncertainties_are_calibrated(states, bulk):
 
 
 def test_minima_that_the_committee_guesses_are_out_of_domain(states, bulk):
-    unsure = ToyPotential.of(states[0].structure, bulk, disagreement=1.0)
-    guessed = search(unsure, states, bulk, SETTINGS, seed=1, fingerprint="key")
+    guessing = ToyPotential.of(states[0].structure, bulk, disagreement=3.0)
+    guessed = search(guessing, states, bulk, SETTINGS, seed=1, fingerprint="key")
     assert {c.state for c in guessed.candidates} == {"v_Cd_-1", "v_Cd_-2"}
     fates = {r.verdict for r in of_state(guessed.relaxations, "v_Cd_0")}
     assert fates == {"out_of_domain"}
     assert {r.cluster for r in of_state(guessed.relaxations, "v_Cd_0")} == {None}
+    # short of that, what the committee is unsure of is to be verified, not dismissed
+    unsure = ToyPotential.of(states[0].structure, bulk, disagreement=0.5)
+    doubted = search(unsure, states, bulk, SETTINGS, seed=1, fingerprint="key")
+    assert "v_Cd_0" in {c.state for c in doubted.candidates}
 
 
 def test_starts_and_clusters_agree(found):
