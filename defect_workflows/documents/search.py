@@ -126,6 +126,9 @@ class VerifiedCandidate(Document):
         description="RMSE of the potential's force components at the candidate in eV/Å."
     )
     max_force: float = Field(description="Largest HSE06 force at the lowest single point in eV/Å.")
+    exchanged: bool = Field(
+        default=False, description="Offered by a neighbouring charge state, not found by a search."
+    )
     refinement_ended: str | None = Field(
         default=None, description="Why the refinement stopped before its forces were small enough."
     )

@@ -21,7 +21,7 @@ from defect_workflows.search.jobs import conclude_round, gather, search_states
 from defect_workflows.stored import StoredOutput, growing_job, part
 from defect_workflows.userfile import dielectric_tensor
 
-LAST_EXCHANGES = 2
+LAST_EXCHANGES = 3
 """How often the winners of neighbouring charge states are exchanged at the end, at most."""
 
 
@@ -249,6 +249,7 @@ class CampaignMaker(Maker):
                 defects.part("states"),
                 limit=convergence.max_refinements,
                 exchanges=LAST_EXCHANGES,
+                trial=convergence.round_refinements,
             ),
             "refine",
         )

@@ -198,6 +198,7 @@ class RefinementMaker(Maker):
         states: StoredOutput,
         limit: int,
         exchanges: int,
+        trial: int = 0,
     ) -> Response | list[VerifiedCandidate]:
         """Refine what may be a ground state, then offer it to the neighbouring charge states.
 
@@ -217,10 +218,12 @@ class RefinementMaker(Maker):
             HSE06 single points to spend on one candidate, in all.
         exchanges
             How often structures are exchanged, at most.
+        trial
+            HSE06 single points that an exchanged structure gets, whatever its energy.
         """
         known: list[VerifiedCandidate] = verified.value()
         unfinished = next_refinements(
-            known, self.convergence.refine_window, lambda item: self.finished(item, limit)
+            known, self.convergence.refine_window, lambda item: self.finished(item, limit), trial
         )
         jobs: list[Job] = []
         ends: list[Job] = []
@@ -235,7 +238,7 @@ class RefinementMaker(Maker):
         if not ends:
             return known
         together = gather(verified, [end.output for end in ends], unfinished)
-        again = self.settle(potential, together.output, states, limit, exchanges)
+        again = self.settle(potential, together.output, states, limit, exchanges, trial)
         again.name = "settle"
         flow = Flow([*jobs, *ends, together, again], again.output, name=f"{self.name} candidates")
         return Response(replace=staged(flow, "refine"))

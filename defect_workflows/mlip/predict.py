@@ -155,6 +155,12 @@ class Potential:
         calibration = self.document.difference_calibration
         return spread if calibration is None else calibration.sigma(spread)
 
+    @property
+    def calibrated(self) -> bool:
+        """Whether enough labels were held out to rule anything out by `difference_sigma`."""
+        calibration = self.document.difference_calibration
+        return calibration is not None and calibration.enough
+
     def check(self, structures: Sequence[Structure], fidelity: Fidelity) -> None:
         """Refuse what the potential was not made for.
 

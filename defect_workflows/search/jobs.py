@@ -204,7 +204,7 @@ def verify_start(
         starts=[start],
         rank=0,
     )
-    return verify(model, [(candidate, point)])[0]
+    return verify(model, [(candidate, point)])[0].model_copy(update={"exchanged": True})
 
 
 @reuse.job(data=["labels"])

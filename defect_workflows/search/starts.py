@@ -140,7 +140,8 @@ def worth_offering(
     """Return the offered starts that may lead below the lowest verified structure of their state.
 
     Each is relaxed on the potential. Where that ends too high, with caution, the single point is
-    saved; where it runs away or leaves the domain, the potential has no say.
+    saved; where it runs away or leaves the domain, or where too few labels were held out to know
+    its uncertainty, the potential has no say.
 
     Parameters
     ----------
@@ -151,6 +152,8 @@ def worth_offering(
     verified
         Verified candidates of all states.
     """
+    if not potential.calibrated:
+        return list(offered)
     lowest = {
         state: item.label.configuration.structure for state, item in winners(verified).items()
     }

@@ -97,11 +97,13 @@ def next_refinements(
     verified: Sequence[VerifiedCandidate],
     window: float,
     finished: Callable[[VerifiedCandidate], bool],
+    trial: int = 0,
 ) -> list[int]:
     """Return the indices of the candidates to refine now, at most one per state.
 
     The lowest of a state comes first; the others, where they may be lowest, wait for it: most of
-    them cannot be lower than what it becomes.
+    them cannot be lower than what it becomes. What a neighbouring charge state offered comes last,
+    but has its trial: relaxing in another charge state gains more than its first forces tell.
 
     Parameters
     ----------
@@ -111,6 +113,8 @@ def next_refinements(
         Candidates further above the lowest, in eV, are never refined.
     finished
         Tells which are refined to the end.
+    trial
+        Single points that an exchanged candidate gets, whatever its energy.
     """
     best = winners(verified)
     places = {id(item): index for index, item in enumerate(verified)}
@@ -119,6 +123,9 @@ def next_refinements(
         state = item.candidate.state
         if not finished(item) and may_be_lowest(item, best[state]):
             chosen.setdefault(state, places[id(item)])
+    for index, item in enumerate(verified):
+        if item.exchanged and len(item.labels) <= trial and not finished(item):
+            chosen.setdefault(item.candidate.state, index)
     return list(chosen.values())
 
 

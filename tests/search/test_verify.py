@@ -105,6 +105,14 @@ def test_only_what_may_get_lowest_is_refined_and_the_lowest_first(verified, vaca
     assert [id(everything[index]) for index in chosen] == [id(lowest), id(charged)]
     then = next_refinements(everything, 0.2, lambda item: item in (lowest, charged))
     assert [id(everything[index]) for index in then] == [id(near)]
+    # what a neighbour offered has its trial, however high it begins, and no more than that
+    offered = verified(0, [2.0], shaken(vacancy, 0.5, 7)).model_copy(update={"exchanged": True})
+    ended = (lowest, charged, near)
+    several = [*everything, offered]
+    assert next_refinements(several, 0.2, lambda item: item in ended, trial=1) == [len(everything)]
+    assert next_refinements(several, 0.2, lambda item: item in ended) == []
+    tried = offered.model_copy(update={"labels": offered.labels * 2})
+    assert next_refinements([*everything, tried], 0.2, lambda item: item in ended, trial=1) == []
     assert next_refinements(everything, 0.02, lambda item: item in (lowest, charged)) == []
 
 
@@ -174,6 +182,8 @@ def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy, 
     unsure = ToyPotential.of(vacancy, disagreement=0.0, floor=2 * TILT)
     assert worth_offering(unsure, offers, [winner]) == offers
     assert worth_offering(sure, offers, []) == offers
+    # an uncertainty that is not known rules nothing out
+    assert worth_offering(replace(sure, calibrated=False), offers, [winner]) == offers
     # where the potential has left its domain it has no say
     lost = [
         replace(end, verdict="out_of_domain")

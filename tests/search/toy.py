@@ -78,6 +78,7 @@ class ToyModel(ModelInterface):
 class ToyPotential:
     places: dict[int, np.ndarray]
     doubt: float = 0.01
+    calibrated: bool = True
     hole: bool = False
     stable_bulk: bool = True
     tilt: float = TILT
