@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from defect_workflows.running.campaign import finished_result
-from defect_workflows.search.verify import winners
+from defect_workflows.search.contenders import winners
 
 SAME_RMSD = 0.05  # Å
 SAME_ENERGY = 0.010  # eV

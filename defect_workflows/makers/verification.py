@@ -18,14 +18,9 @@ from defect_workflows.documents.defects import (
 from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
-from defect_workflows.search.jobs import (
-    extend,
-    gather,
-    verify_candidates,
-    verify_start,
-)
+from defect_workflows.search.contenders import falls_into, next_refinements
+from defect_workflows.search.jobs import extend, gather, verify_candidates, verify_start
 from defect_workflows.search.shortlist import shortlist
-from defect_workflows.search.verify import next_refinements
 from defect_workflows.stored import StoredOutput, growing_job
 
 if TYPE_CHECKING:
@@ -37,6 +32,10 @@ LEAST_GAIN = 0.002
 
 NEARLY = 2.0
 """Up to so many times the force asked for, a refinement may end as there is nothing to gain."""
+
+COMPARED = 0.1
+"""Force in eV/Å at which structures are compared, and offered to neighbouring charge states; only
+what is the lowest then is refined to the end."""
 
 
 @dataclass
@@ -135,7 +134,12 @@ class RefinementMaker(Maker):
 
     @growing_job(data=["labels"])
     def make(
-        self, potential: StoredOutput, verified: StoredOutput, limit: int
+        self,
+        potential: StoredOutput,
+        verified: StoredOutput,
+        limit: int,
+        max_force: float,
+        rivals: StoredOutput | None = None,
     ) -> Response | VerifiedCandidate:
         """Return the candidate if its refinement is finished, else replace by the next point.
 
@@ -147,10 +151,18 @@ class RefinementMaker(Maker):
             The candidate with its HSE06 labels so far.
         limit
             HSE06 single points to spend on it, in all.
+        max_force
+            Largest HSE06 force in eV/Å at which it ends.
+        rivals
+            Other verified candidates: where it leads into the minimum of one of them, it ends.
         """
         found: VerifiedCandidate = verified.value()
-        if self.finished(found, limit):
+        if self.finished(found, limit, max_force):
             return found
+        for rival in rivals.value() if rivals else []:
+            if falls_into(found, rival):
+                fall = f"falls into a known minimum, {found.energy - rival.energy:.3f} eV below"
+                return found.model_copy(update={"refinement_ended": fall})
         document: PotentialDocument = potential.value()
         proposal = _proposal(document, found)
         if reason := self.not_worth_it(found, proposal.gain):
@@ -160,15 +172,15 @@ class RefinementMaker(Maker):
             ChargedConfiguration.of(proposal.structure, origin), prev_dir=found.label.directory
         )
         extended = extend(verified, point.output)
-        again = self.make(potential, extended.output, limit)
+        again = self.make(potential, extended.output, limit, max_force, rivals)
         flow = Flow([point, extended, again], again.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
-    def finished(self, verified: VerifiedCandidate, limit: int) -> bool:
+    def finished(self, verified: VerifiedCandidate, limit: int, max_force: float) -> bool:
         """Tell whether a candidate is at its minimum, or has had its share of single points."""
         return (
             verified.refinement_ended is not None
-            or verified.max_force <= self.convergence.final_force
+            or verified.max_force <= max_force
             or len(verified.labels) > limit
         )
 
@@ -204,7 +216,8 @@ class RefinementMaker(Maker):
 
         A structure that one charge state found may be the ground state of the next one too, where
         the potential alone did not lead: ShakeNBreak's advice, at the hybrid functional. What an
-        exchange brings is refined in turn.
+        exchange brings is refined in turn, as far as is needed to compare (`COMPARED`); what is
+        lowest after the last exchange, to the end.
 
         Parameters
         ----------
@@ -222,19 +235,24 @@ class RefinementMaker(Maker):
             HSE06 single points that an exchanged structure gets, whatever its energy.
         """
         known: list[VerifiedCandidate] = verified.value()
-        unfinished = next_refinements(
-            known, self.convergence.refine_window, lambda item: self.finished(item, limit), trial
-        )
         jobs: list[Job] = []
         ends: list[Job] = []
-        if unfinished:
-            ends = [self.make(potential, verified.item(index), limit) for index in unfinished]
-        elif exchanges:
+        max_force = max(COMPARED, self.convergence.final_force)
+        unfinished = self._unfinished(known, limit, max_force, trial)
+        if exchanges and not unfinished:
             exchanges -= 1
             for start in _offers(potential.value(), known, states.value()):
                 point = self.hse06.make(_exchanged(start))
                 ends.append(verify_start(potential, start.name, point.output))
                 jobs.append(point)
+        if not ends and not unfinished:
+            exchanges = 0
+            max_force = self.convergence.final_force
+            unfinished = self._unfinished(known, limit, max_force)
+        ends += [
+            self.make(potential, verified.item(index), limit, max_force, verified)
+            for index in unfinished
+        ]
         if not ends:
             return known
         together = gather(verified, [end.output for end in ends], unfinished)
@@ -242,6 +260,16 @@ class RefinementMaker(Maker):
         again.name = "settle"
         flow = Flow([*jobs, *ends, together, again], again.output, name=f"{self.name} candidates")
         return Response(replace=staged(flow, "refine"))
+
+    def _unfinished(
+        self, known: list[VerifiedCandidate], limit: int, max_force: float, trial: int = 0
+    ) -> list[int]:
+        return next_refinements(
+            known,
+            self.convergence.refine_window,
+            lambda item: self.finished(item, limit, max_force),
+            trial,
+        )
 
 
 def _proposal(potential: PotentialDocument, verified: VerifiedCandidate) -> Proposal:

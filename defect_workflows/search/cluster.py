@@ -79,6 +79,15 @@ def difference(first: Structure, second: Structure) -> float:
     return float(largest)
 
 
+def displacements(start: Structure, end: Structure) -> np.ndarray:
+    """Return the shortest ways of the atoms from one structure to another in Å, shape (n, 3).
+
+    Both have the same cell and their atoms in the same order.
+    """
+    way = end.frac_coords - start.frac_coords
+    return np.array(start.lattice.get_cartesian_coords(way - np.round(way)))
+
+
 def same(first: Structure, second: Structure) -> bool:
     """Tell whether two structures are one minimum."""
     return difference(first, second) < SAME_DISTANCE

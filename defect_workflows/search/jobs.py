@@ -27,7 +27,8 @@ from defect_workflows.documents.verification import (
     RoundRecord,
     VerificationDocument,
 )
-from defect_workflows.search.verify import assess, contenders, extended, verify
+from defect_workflows.search.contenders import contenders
+from defect_workflows.search.verify import assess, extended, verify
 
 Device = Literal["auto", "cpu", "cuda"]
 

@@ -21,6 +21,7 @@ from torch_sim.models.interface import ModelInterface
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.predict import Potential
+from defect_workflows.search.cluster import displacements
 from defect_workflows.search.relax import FIDELITY, relax, with_positions
 
 TRUST = 0.3
@@ -151,7 +152,7 @@ def led_by_potential(potential: Potential, lowest: Label) -> Proposal:
         largest_displacement=TRUST,
         correct=lambda model: CorrectedModel(model, origin.cart_coords, missing),
     )
-    way = _way(origin, relaxed.structure)
+    way = displacements(origin, relaxed.structure)
     way *= TRUST / max(TRUST, np.abs(way).max())
     structure = with_positions(origin, origin.cart_coords + way)
     (after,) = potential.predict([structure], FIDELITY)
@@ -179,7 +180,7 @@ def quasi_newton(potential: Potential, labels: Sequence[Label], lowest: Label) -
     longest = LONGEST
     start = labels[0]
     for label in labels[1:]:
-        way = _way(start.configuration.structure, label.configuration.structure)
+        way = displacements(start.configuration.structure, label.configuration.structure)
         change = np.array(start.forces) - np.array(label.forces)
         second = updated(second, way.ravel(), change.ravel())
         longest = LONGEST
@@ -254,9 +255,3 @@ def _shorter(lowest: Label, label: Label, way: np.ndarray) -> float:
 def _length(way: np.ndarray) -> float:
     """Return the largest displacement of an atom in Å; displacements have shape (n, 3)."""
     return float(np.linalg.norm(way, axis=1).max())
-
-
-def _way(start: Structure, end: Structure) -> np.ndarray:
-    """Return the shortest displacements from one structure to another in Å, shape (n, 3)."""
-    way = end.frac_coords - start.frac_coords
-    return start.lattice.get_cartesian_coords(way - np.round(way))

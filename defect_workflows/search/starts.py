@@ -22,8 +22,8 @@ from defect_workflows.documents.defects import BULK, DefectState
 from defect_workflows.documents.search import CAUTION, VerifiedCandidate
 from defect_workflows.energies import energy_left
 from defect_workflows.search.cluster import same
+from defect_workflows.search.contenders import winners
 from defect_workflows.search.relax import FIDELITY, SHORTEST_CONTACT, relax
-from defect_workflows.search.verify import winners
 
 if TYPE_CHECKING:
     from defect_workflows.mlip.predict import Potential

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -18,8 +18,7 @@ from defect_workflows.documents.search import (
     VerifiedCandidate,
 )
 from defect_workflows.documents.verification import RoundRecord, StateCheck
-from defect_workflows.energies import energy_left
-from defect_workflows.search.cluster import same
+from defect_workflows.search.contenders import winners
 from defect_workflows.search.shortlist import already_verified, expected_gain
 
 if TYPE_CHECKING:
@@ -58,75 +57,6 @@ def extended(verified: VerifiedCandidate, point: Label | RefusedLabel) -> Verifi
         return verified.model_copy(update={"refinement_ended": f"refused: {point.reason}"})
     longer = verified.model_copy(update={"labels": [*verified.labels, point]})
     return longer.model_copy(update={"max_force": largest_force(longer.label)})
-
-
-def winners(verified: Iterable[VerifiedCandidate]) -> dict[str, VerifiedCandidate]:
-    """Return the candidate of lowest HSE06 energy of each state."""
-    best: dict[str, VerifiedCandidate] = {}
-    for item in verified:
-        state = item.candidate.state
-        if state not in best or item.energy < best[state].energy:
-            best[state] = item
-    return best
-
-
-def contenders(verified: Iterable[VerifiedCandidate], window: float) -> list[VerifiedCandidate]:
-    """Return what may be the ground state of its state: lowest HSE06 energy first.
-
-    Candidates up to `window` eV above the lowest of their state, and of those that have got to the
-    same structure one, the lowest.
-    """
-    chosen: list[VerifiedCandidate] = []
-    for item in sorted(verified, key=lambda item: item.energy):
-        mine = [other for other in chosen if other.candidate.state == item.candidate.state]
-        structure = item.label.configuration.structure
-        if not mine or (
-            item.energy - mine[0].energy <= window
-            and not any(same(other.label.configuration.structure, structure) for other in mine)
-        ):
-            chosen.append(item)
-    return chosen
-
-
-def may_be_lowest(item: VerifiedCandidate, lowest: VerifiedCandidate) -> bool:
-    """Tell whether the forces left at a candidate could bring it below the lowest of its state."""
-    return item.energy - energy_left(item.label.forces) <= lowest.energy
-
-
-def next_refinements(
-    verified: Sequence[VerifiedCandidate],
-    window: float,
-    finished: Callable[[VerifiedCandidate], bool],
-    trial: int = 0,
-) -> list[int]:
-    """Return the indices of the candidates to refine now, at most one per state.
-
-    The lowest of a state comes first; the others, where they may be lowest, wait for it: most of
-    them cannot be lower than what it becomes. What a neighbouring charge state offered comes last,
-    but has its trial: relaxing in another charge state gains more than its first forces tell.
-
-    Parameters
-    ----------
-    verified
-        Candidates of all states.
-    window
-        Candidates further above the lowest, in eV, are never refined.
-    finished
-        Tells which are refined to the end.
-    trial
-        Single points that an exchanged candidate gets, whatever its energy.
-    """
-    best = winners(verified)
-    places = {id(item): index for index, item in enumerate(verified)}
-    chosen: dict[str, int] = {}
-    for item in contenders(verified, window):
-        state = item.candidate.state
-        if not finished(item) and may_be_lowest(item, best[state]):
-            chosen.setdefault(state, places[id(item)])
-    for index, item in enumerate(verified):
-        if item.exchanged and len(item.labels) <= trial and not finished(item):
-            chosen.setdefault(item.candidate.state, index)
-    return list(chosen.values())
 
 
 def risks(

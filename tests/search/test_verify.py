@@ -1,4 +1,4 @@
-"""Which verified candidates go on, and what a round is judged by."""
+"""What is offered to neighbouring charge states, and what a round is judged by."""
 
 from __future__ import annotations
 
@@ -12,27 +12,10 @@ from defect_workflows.search import starts
 from defect_workflows.search.jobs import gather
 from defect_workflows.search.relax import relax
 from defect_workflows.search.starts import Start, exchanged_starts, verified_starts, worth_offering
-from defect_workflows.search.verify import (
-    assess,
-    contenders,
-    may_be_lowest,
-    next_refinements,
-    risks,
-)
+from defect_workflows.search.verify import assess, risks
 
 from .conftest import shaken
 from .toy import TILT, WELL, ToyPotential
-
-
-def test_contenders_are_low_and_different(verified, vacancy):
-    other = shaken(vacancy, 0.5, 1)
-    lowest = verified(0, [-1.0, -3.0])
-    copy = verified(0, [-2.95])
-    different = verified(0, [-2.9], other)
-    high = verified(0, [-2.0], shaken(vacancy, 0.5, 2))
-    charged = verified(-1, [5.0])
-    found = contenders([high, copy, different, charged, lowest], window=0.2)
-    assert [id(item) for item in found] == [id(lowest), id(different), id(charged)]
 
 
 def test_winners_are_offered_to_neighbours_that_do_not_know_them(verified, vacancy):
@@ -90,30 +73,6 @@ def test_a_round_is_judged_by_its_errors_and_the_refined_levels(verified):
         "energy error +0.500" in r
         for r in assess([], wrong, found, states, [first], settings).reasons
     )
-
-
-def test_only_what_may_get_lowest_is_refined_and_the_lowest_first(verified, vacancy):
-    # 15 atoms with forces of 0.1 eV/Å along each axis may gain 0.075 eV
-    lowest = verified(0, [-3.0], forces=0.1)
-    near = verified(0, [-2.95], shaken(vacancy, 0.5, 1), forces=0.1)
-    far = verified(0, [-2.91], shaken(vacancy, 0.5, 2), forces=0.1)
-    relaxed = verified(0, [-2.99], shaken(vacancy, 0.5, 3), forces=0.001)
-    assert [may_be_lowest(item, lowest) for item in (near, far, relaxed)] == [True, False, False]
-    charged = verified(-1, [4.0], forces=0.1)
-    everything = [relaxed, far, near, charged, lowest]
-    chosen = next_refinements(everything, 0.2, lambda item: False)
-    assert [id(everything[index]) for index in chosen] == [id(lowest), id(charged)]
-    then = next_refinements(everything, 0.2, lambda item: item in (lowest, charged))
-    assert [id(everything[index]) for index in then] == [id(near)]
-    # what a neighbour offered has its trial, however high it begins, and no more than that
-    offered = verified(0, [2.0], shaken(vacancy, 0.5, 7)).model_copy(update={"exchanged": True})
-    ended = (lowest, charged, near)
-    several = [*everything, offered]
-    assert next_refinements(several, 0.2, lambda item: item in ended, trial=1) == [len(everything)]
-    assert next_refinements(several, 0.2, lambda item: item in ended) == []
-    tried = offered.model_copy(update={"labels": offered.labels * 2})
-    assert next_refinements([*everything, tried], 0.2, lambda item: item in ended, trial=1) == []
-    assert next_refinements(everything, 0.02, lambda item: item in (lowest, charged)) == []
 
 
 def test_an_unverified_minimum_that_may_be_lower_is_a_risk(verified, vacancy):

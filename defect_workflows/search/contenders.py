@@ -1,0 +1,111 @@
+"""Which verified candidates may be ground states, and which of them to refine next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from defect_workflows.documents.search import VerifiedCandidate
+from defect_workflows.energies import energy_left
+from defect_workflows.search.cluster import displacements, same
+
+SAME_BOWL = 0.1
+"""Two structures lie in one minimum if their energy difference is, within this share of it, what
+the forces at both give for a quadratic energy."""
+
+WIDEST_BOWL = 0.75
+"""Structures with an atom further apart than this, in Å, are not taken for one minimum."""
+
+
+def winners(verified: Iterable[VerifiedCandidate]) -> dict[str, VerifiedCandidate]:
+    """Return the candidate of lowest HSE06 energy of each state."""
+    best: dict[str, VerifiedCandidate] = {}
+    for item in verified:
+        state = item.candidate.state
+        if state not in best or item.energy < best[state].energy:
+            best[state] = item
+    return best
+
+
+def contenders(verified: Iterable[VerifiedCandidate], window: float) -> list[VerifiedCandidate]:
+    """Return what may be the ground state of its state: lowest HSE06 energy first.
+
+    Candidates up to `window` eV above the lowest of their state, and of those that have got to the
+    same structure one, the lowest.
+    """
+    chosen: list[VerifiedCandidate] = []
+    for item in sorted(verified, key=lambda item: item.energy):
+        mine = [other for other in chosen if other.candidate.state == item.candidate.state]
+        structure = item.label.configuration.structure
+        if not mine or (
+            item.energy - mine[0].energy <= window
+            and not any(same(other.label.configuration.structure, structure) for other in mine)
+        ):
+            chosen.append(item)
+    return chosen
+
+
+def may_be_lowest(item: VerifiedCandidate, lowest: VerifiedCandidate) -> bool:
+    """Tell whether the forces left at a candidate could bring it below the lowest of its state."""
+    return item.energy - energy_left(item.label.forces) <= lowest.energy
+
+
+def falls_into(item: VerifiedCandidate, lower: VerifiedCandidate) -> bool:
+    """Tell whether the forces of a candidate lead into the minimum of a lower one of its state.
+
+    Where the energy is quadratic between two structures, their energies differ by the mean of the
+    forces at both times the way (the trapezoidal rule). Two minima with a barrier between them
+    have none of these forces, and a candidate that leads elsewhere has others.
+
+    Parameters
+    ----------
+    item
+        A candidate, at its lowest single point.
+    lower
+        One of the same state.
+    """
+    above = item.energy - lower.energy
+    if item.candidate.state != lower.candidate.state or above <= 0:
+        return False
+    way = displacements(item.label.configuration.structure, lower.label.configuration.structure)
+    if np.linalg.norm(way, axis=1).max() > WIDEST_BOWL:
+        return False
+    forces = (np.array(item.label.forces) + np.array(lower.label.forces)) / 2
+    return bool(abs(np.sum(forces * way) - above) <= SAME_BOWL * above)
+
+
+def next_refinements(
+    verified: Sequence[VerifiedCandidate],
+    window: float,
+    finished: Callable[[VerifiedCandidate], bool],
+    trial: int = 0,
+) -> list[int]:
+    """Return the indices of the candidates to refine now, at most one per state.
+
+    The lowest of a state comes first; the others, where they may be lowest, wait for it: most of
+    them cannot be lower than what it becomes. What a neighbouring charge state offered comes last,
+    but has its trial: relaxing in another charge state gains more than its first forces tell.
+
+    Parameters
+    ----------
+    verified
+        Candidates of all states.
+    window
+        Candidates further above the lowest, in eV, are never refined.
+    finished
+        Tells which are refined to the end.
+    trial
+        Single points that an exchanged candidate gets, whatever its energy.
+    """
+    best = winners(verified)
+    places = {id(item): index for index, item in enumerate(verified)}
+    chosen: dict[str, int] = {}
+    for item in contenders(verified, window):
+        state = item.candidate.state
+        if not finished(item) and may_be_lowest(item, best[state]):
+            chosen.setdefault(state, places[id(item)])
+    for index, item in enumerate(verified):
+        if item.exchanged and len(item.labels) <= trial and not finished(item):
+            chosen.setdefault(item.candidate.state, index)
+    return list(chosen.values())

@@ -1,0 +1,100 @@
+"""Which verified candidates may be ground states, and which are refined next."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from defect_workflows.documents.search import VerifiedCandidate
+from defect_workflows.search.contenders import (
+    WIDEST_BOWL,
+    contenders,
+    falls_into,
+    may_be_lowest,
+    next_refinements,
+)
+
+from .conftest import shaken
+
+
+def test_contenders_are_low_and_different(verified, vacancy):
+    other = shaken(vacancy, 0.5, 1)
+    lowest = verified(0, [-1.0, -3.0])
+    copy = verified(0, [-2.95])
+    different = verified(0, [-2.9], other)
+    high = verified(0, [-2.0], shaken(vacancy, 0.5, 2))
+    charged = verified(-1, [5.0])
+    found = contenders([high, copy, different, charged, lowest], window=0.2)
+    assert [id(item) for item in found] == [id(lowest), id(different), id(charged)]
+
+
+def test_only_what_may_get_lowest_is_refined_and_the_lowest_first(verified, vacancy):
+    # 15 atoms with forces of 0.1 eV/Å along each axis may gain 0.075 eV
+    lowest = verified(0, [-3.0], forces=0.1)
+    near = verified(0, [-2.95], shaken(vacancy, 0.5, 1), forces=0.1)
+    far = verified(0, [-2.91], shaken(vacancy, 0.5, 2), forces=0.1)
+    relaxed = verified(0, [-2.99], shaken(vacancy, 0.5, 3), forces=0.001)
+    assert [may_be_lowest(item, lowest) for item in (near, far, relaxed)] == [True, False, False]
+    charged = verified(-1, [4.0], forces=0.1)
+    everything = [relaxed, far, near, charged, lowest]
+    chosen = next_refinements(everything, 0.2, lambda item: False)
+    assert [id(everything[index]) for index in chosen] == [id(lowest), id(charged)]
+    then = next_refinements(everything, 0.2, lambda item: item in (lowest, charged))
+    assert [id(everything[index]) for index in then] == [id(near)]
+    # what a neighbour offered has its trial, however high it begins, and no more than that
+    offered = verified(0, [2.0], shaken(vacancy, 0.5, 7)).model_copy(update={"exchanged": True})
+    ended = (lowest, charged, near)
+    several = [*everything, offered]
+    assert next_refinements(several, 0.2, lambda item: item in ended, trial=1) == [len(everything)]
+    assert next_refinements(several, 0.2, lambda item: item in ended) == []
+    tried = offered.model_copy(update={"labels": offered.labels * 2})
+    assert next_refinements([*everything, tried], 0.2, lambda item: item in ended, trial=1) == []
+    assert next_refinements(everything, 0.02, lambda item: item in (lowest, charged)) == []
+
+
+def at(verified, vacancy, way, energy, forces, charge=0) -> VerifiedCandidate:
+    """Make a verified candidate with its atoms displaced by `way`, shape (n, 3)."""
+    structure = vacancy.copy()
+    for index, vector in enumerate(way):
+        structure.translate_sites([index], vector, frac_coords=False, to_unit_cell=True)
+    made = verified(charge, [energy], structure)
+    label = made.labels[0].model_copy(update={"forces": forces.tolist()})
+    return made.model_copy(update={"labels": [label]})
+
+
+def quadratic(way):
+    """Energy in eV and forces in eV/Å around a minimum, softer and stiffer directions mixed."""
+    stiffness = np.linspace(1.0, 20.0, way.size).reshape(way.shape)
+    return float(np.sum(stiffness * way**2) / 2), -stiffness * way
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])  # they make things
+@given(
+    way=arrays(float, (15, 3), elements=st.floats(-0.4, 0.4)).filter(
+        lambda way: np.abs(way).max() > 0.01
+    ),
+    part=st.floats(0, 0.9),
+)
+def test_what_lies_in_the_bowl_of_a_minimum_falls_into_it(verified, vacancy, way, part):
+    high = at(verified, vacancy, way, *quadratic(way))
+    low = at(verified, vacancy, part * way, *quadratic(part * way))
+    assert falls_into(high, low)
+    assert not falls_into(low, high)
+
+
+def test_other_minima_states_and_far_structures_are_not_fallen_into(verified, vacancy):
+    flat = np.zeros((15, 3))
+    low = at(verified, vacancy, flat, 0.0, flat)
+    way = flat.copy()
+    way[0, 0] = 0.5
+    behind_a_barrier = at(verified, vacancy, way, 0.1, flat)
+    assert not falls_into(behind_a_barrier, low)
+    away = at(verified, vacancy, way, 0.1, 0.4 * way / 0.5)
+    assert not falls_into(away, low)
+    downhill = at(verified, vacancy, way, 0.1, -0.4 * way / 0.5)
+    assert falls_into(downhill, low)
+    assert not falls_into(at(verified, vacancy, way, 0.1, -0.4 * way / 0.5, charge=-1), low)
+    too_far = way * 1.01 * WIDEST_BOWL / 0.5
+    assert not falls_into(at(verified, vacancy, too_far, *quadratic(too_far)), low)
