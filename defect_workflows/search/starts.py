@@ -139,9 +139,9 @@ def worth_offering(
 ) -> list[Start]:
     """Return the offered starts that may lead below the lowest verified structure of their state.
 
-    Each is relaxed on the potential. Where that ends too high, with caution, the single point is
-    saved; where it runs away or leaves the domain, or where too few labels were held out to know
-    its uncertainty, the potential has no say.
+    Each is relaxed on the potential. Where that ends too high, with caution, or at what is the
+    lowest already, the single point is saved; where it runs away or leaves the domain, or where too
+    few labels were held out to know its uncertainty, the potential has no say.
 
     Parameters
     ----------
@@ -171,7 +171,8 @@ def worth_offering(
     for start, end, one, other in zip(known, ends, here, there, strict=True):
         sigma = potential.difference_sigma(float(np.std(one.members - other.members, ddof=1)))
         above = one.energy - energy_left(one.forces) - other.energy
-        if end.verdict in ("minimum", "not_converged") and above > CAUTION * sigma:
+        ended = end.verdict in ("minimum", "not_converged")
+        if ended and (above > CAUTION * sigma or same(end.structure, lowest[start.state])):
             ruled_out.append(id(start))
     return [start for start in offered if id(start) not in ruled_out]
 

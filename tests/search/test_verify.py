@@ -129,17 +129,21 @@ def test_errors_among_minima_of_a_state_widen_the_risk(verified, vacancy):
 
 
 def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy, monkeypatch):
+    uneven = shaken(vacancy, 0.2, 9)  # else the two wells are mirror images
+
     def at(place):
-        structure = vacancy.copy()
+        structure = uneven.copy()
         structure.translate_sites([0], [place, 0, 0], frac_coords=False, to_unit_cell=False)
         return structure
 
     winner = verified(0, [-5.0], at(WELL))  # the lower one of two wells
+    higher = verified(0, [-5.0], at(-WELL))
     offers = [Start("v_Mg_0", "higher", at(-WELL)), Start("v_Mg_0", "between", at(0.3 * WELL))]
-    sure = ToyPotential.of(vacancy, disagreement=0.0, floor=TILT / 10)
-    assert [start.name for start in worth_offering(sure, offers, [winner])] == ["between"]
-    unsure = ToyPotential.of(vacancy, disagreement=0.0, floor=2 * TILT)
-    assert worth_offering(unsure, offers, [winner]) == offers
+    sure = ToyPotential.of(uneven, disagreement=0.0, floor=TILT / 10)
+    assert worth_offering(sure, offers, [winner]) == []  # the second one leads to the winner
+    assert [start.name for start in worth_offering(sure, offers, [higher])] == ["between"]
+    unsure = ToyPotential.of(uneven, disagreement=0.0, floor=2 * TILT)
+    assert [start.name for start in worth_offering(unsure, offers, [winner])] == ["higher"]
     assert worth_offering(sure, offers, []) == offers
     # an uncertainty that is not known rules nothing out
     assert worth_offering(replace(sure, calibrated=False), offers, [winner]) == offers
