@@ -126,10 +126,11 @@ def fit(
     steps: int,
     seed: int = 1,
     previous: Trained | None = None,
+    preset: Preset = MODEL,
     **settings: object,
 ) -> Trained:
     """Train one model on every label given, for a number of gradient steps."""
-    preset = MODEL if previous is None else slower(MODEL)
+    preset = slower(preset) if previous else preset
     everything = [changed(label) for label in labels]
     epochs = max(2, round(steps * preset.batch_size / len(everything)))
     chosen = PotentialSettings(preset="small", epochs=epochs, device="cpu", **settings)  # type: ignore[arg-type]
@@ -154,7 +155,7 @@ def fit(
         probes=[],
         training_labels=len(everything),
         dataset=make_dataset(everything, [], sides_of(Splits(train=everything))),
-        rehearsal=True,
+        rehearsal=everything[0].rehearsal,
     )
     cpu = torch.device("cpu")
     return Trained(member, Potential(document, [load_model(member, cpu)], cpu), member.seconds)
@@ -202,23 +203,29 @@ def summed(first: Predict, second: Predict) -> Predict:
 # charge
 
 
-def blind(labels: Sequence[Label], steps: int, seed: int = 1) -> Predict:
-    """Train without the charge, but for the mean energy of each, which is given back."""
+def without_charge(
+    labels: Sequence[Label],
+) -> tuple[list[Label], dict[tuple[Fidelity, int], float]]:
+    """Return labels as if neutral, and what was taken off: the mean energy of each charge."""
     offsets = fit_reference([changed(label) for label in labels]).offsets
-    model = fit(
-        [
-            changed(label, charge=0, energy=label.energy - offsets[label.fidelity, label.charge])
-            for label in labels
-        ],
-        steps,
-        seed,
-    )
+    neutral = [
+        changed(label, charge=0, energy=label.energy - offsets[label.fidelity, label.charge])
+        for label in labels
+    ]
+    return neutral, offsets
+
+
+def blind(labels: Sequence[Label], steps: int, seed: int = 1, preset: Preset = MODEL) -> Predict:
+    """Train without the charge, but for the mean energy of each, which is given back."""
+    neutral, offsets = without_charge(labels)
+    model = fit(neutral, steps, seed, preset=preset)
+    head = model.potential.heads[-1]
 
     def predict(structures: Sequence[Structure]) -> list[Prediction]:
-        neutral = model.predict([with_charge(structure, 0) for structure in structures])
+        predictions = model.predict([with_charge(structure, 0) for structure in structures])
         return [
-            replace(p, energy=p.energy + offsets["hse06", charge_of(structure)])
-            for p, structure in zip(neutral, structures, strict=True)
+            replace(p, energy=p.energy + offsets[head, charge_of(structure)])
+            for p, structure in zip(predictions, structures, strict=True)
         ]
 
     return predict
