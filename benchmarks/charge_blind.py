@@ -1,7 +1,7 @@
 """The package's own search on a charge-aware and on a charge-blind potential: same labels, steps.
 
     python benchmarks/charge_blind.py flows/CdTe_v_Cd/campaign.yaml runs/demo \
-        benchmarks/direct_route_CdTe_v_Cd.json --steps 6000
+        benchmarks/direct_route_CdTe_v_Cd.json --steps 3000
 
 Both learn every label of a finished campaign, those at its refined ground states included. The
 blind one knows the mean energy of each charge, as in `charges.py`, and otherwise sees every
