@@ -129,7 +129,7 @@ def main() -> None:
     parser.add_argument("campaign", type=Path)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("direct", type=Path)
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=3000)
     arguments = parser.parse_args()
     campaign = Campaign.from_file(arguments.campaign)
     result, found = finished_result(arguments.workdir), generated(campaign)
