@@ -16,7 +16,6 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from dataset import generated, label
 from pymatgen.core import Structure
 from rich.console import Console
 from rich.table import Table
-from strategies import Trained, fit, without_charge
+from strategies import Trained, fit, levels, without_charge
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
@@ -79,12 +78,9 @@ def as_neutral(_: torch.nn.Module, inputs: tuple[dict[str, torch.Tensor], ...]) 
     return {**data, "total_charge": torch.zeros_like(data["total_charge"])}, *others
 
 
-def levels(energy: dict[int, float]) -> dict[str, float]:
-    """Return [E(q') - E(q)] / (q - q') of every two charges in eV, without VBM and corrections."""
-    return {
-        f"({q}/{other})": (energy[other] - energy[q]) / (q - other)
-        for q, other in combinations(sorted(energy, reverse=True), 2)
-    }
+def named_levels(energy: dict[int, float]) -> dict[str, float]:
+    """Return levels in eV by name, e.g. '(0/-1)'."""
+    return {f"({q}/{other})": level for (q, other), level in levels(energy).items()}
 
 
 def compared(found: SearchDocument, states: Sequence[DefectState], direct: dict) -> dict:
@@ -112,7 +108,7 @@ def compared(found: SearchDocument, states: Sequence[DefectState], direct: dict)
             "model_error_eV": None if point is None else lowest.energy - point.energy,
             "same": None not in (away, above) and away < SAME_RMSD and abs(above) < SAME_ENERGY,
         }
-    return {"states": records, "levels_eV": levels(energies)}
+    return {"states": records, "levels_eV": named_levels(energies)}
 
 
 def at_direct(potential: Potential, states: Sequence[DefectState], direct: dict) -> dict:
@@ -121,7 +117,7 @@ def at_direct(potential: Potential, states: Sequence[DefectState], direct: dict)
     predictions = potential.predict(structures, FIDELITY)
     energies = {s.charge: p.energy for s, p in zip(states, predictions, strict=True)}
     errors = {state.name: energies[state.charge] - direct[state.name][1] for state in states}
-    return {"model_error_eV": errors, "levels_eV": levels(energies)}
+    return {"model_error_eV": errors, "levels_eV": named_levels(energies)}
 
 
 def main() -> None:
@@ -145,7 +141,7 @@ def main() -> None:
         "steps": arguments.steps,
         "seeds": SEEDS,
         "labels": dict(Counter(item.fidelity for item in labels)),
-        "direct_levels_eV": levels({s.charge: direct[s.name][1] for s in found.states}),
+        "direct_levels_eV": named_levels({s.charge: direct[s.name][1] for s in found.states}),
         "potentials": potentials,
     }
     path = Path(__file__).with_name(f"charge_blind_{arguments.direct.stem[13:]}.json")

@@ -13,12 +13,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Sequence
-from itertools import combinations
 from pathlib import Path
 
 from dataset import read
 from rich.console import Console
-from strategies import Data, Predict, blind, errors, fit, one_per_charge
+from strategies import Data, Predict, blind, errors, fit, levels, one_per_charge
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.select import select
@@ -40,26 +39,27 @@ VARIANTS: dict[str, Callable[[Sequence[Label], int, int], Predict]] = {
 }
 
 
-def levels(predict: Predict, minima: Sequence[Label]) -> list[dict]:
+def level_errors(predict: Predict, minima: Sequence[Label]) -> list[dict]:
     """Return levels between the structures relaxed at each charge, eV, and the model's errors.
 
-    [E(q') - E(q)] / (q - q') without VBM and corrections, which are the same for both.
+    VBM and corrections are the same for both.
     """
     own = {
         label.charge: label
         for label in minima
         if label.configuration.origin.family.endswith(f"relaxed at {label.charge:+d}")
     }
-    charges = sorted(own, reverse=True)
-    predictions = predict([own[charge].configuration.structure for charge in charges])
-    energy = {charge: p.energy for charge, p in zip(charges, predictions, strict=True)}
-    found = []
-    for q, other in combinations(charges, 2):
-        true = (own[other].energy - own[q].energy) / (q - other)
-        model = (energy[other] - energy[q]) / (q - other)
-        error = 1e3 * (model - true)
-        found.append({"charges": [q, other], "stand_in_eV": true, "error_meV": error})
-    return found
+    predictions = predict([label.configuration.structure for label in own.values()])
+    true = levels({charge: label.energy for charge, label in own.items()})
+    model = levels({charge: p.energy for charge, p in zip(own, predictions, strict=True)})
+    return [
+        {
+            "charges": list(pair),
+            "stand_in_eV": true[pair],
+            "error_meV": 1e3 * (model[pair] - true[pair]),
+        }
+        for pair in true
+    ]
 
 
 def main() -> None:
@@ -85,7 +85,7 @@ def main() -> None:
                 for q in charges
             ],
             "near_minima": errors(predict, minima),
-            "levels": levels(predict, minima),
+            "levels": level_errors(predict, minima),
         }
         console.print(name, results[name]["test"])
         output = {"steps": arguments.steps, "share": arguments.share, "variants": results}

@@ -52,7 +52,7 @@ def categorical(labels: Sequence[Label], steps: int, seed: int) -> Predict:
     return fit(labels, steps, seed, preset=PRESET).predict
 
 
-def without_charge(labels: Sequence[Label], steps: int, seed: int) -> Predict:
+def fully_blind(labels: Sequence[Label], steps: int, seed: int) -> Predict:
     """Train on total energies, without any trace of the charge."""
     model = fit([changed(label, charge=0) for label in labels], steps, seed, preset=PRESET)
     return lambda structures: model.predict([with_charge(s, 0) for s in structures])
@@ -78,7 +78,7 @@ VARIANTS: dict[str, Train] = {
     "no model": no_model,
     "categorical": categorical,
     "charge-blind, mean energies known": partial(blind, preset=PRESET),
-    "charge-blind": without_charge,
+    "charge-blind": fully_blind,
 }
 
 

@@ -7,7 +7,7 @@ put in another form; so nothing here is in the package, and none of it can be ch
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -269,6 +269,14 @@ def errors(predict: Predict, test: Sequence[Label]) -> dict[str, float | None]:
         "energy_meV_per_atom": 1e3 * rms(energy / atoms),
         "force_meV_per_A": 1e3 * rms(force),
         "charge_difference_meV": 1e3 * rms(np.array(pairs)) if pairs else None,
+    }
+
+
+def levels(energy: Mapping[int, float]) -> dict[tuple[int, int], float]:
+    """Return [E(q') - E(q)] / (q - q') of every two charges in eV, without VBM and corrections."""
+    return {
+        (q, other): (energy[other] - energy[q]) / (q - other)
+        for q, other in combinations(sorted(energy, reverse=True), 2)
     }
 
 

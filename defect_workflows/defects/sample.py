@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 from pymatgen.core import Structure
+from pymatgen.util.coord import pbc_diff
 
 from defect_workflows.campaign import SamplingSettings
 from defect_workflows.distortions import (
@@ -145,8 +146,7 @@ def _alternate(
 
 def _on_the_way(start: Structure, end: Structure, share: float) -> Structure:
     """Return the structure that has gone a share of the shortest way from start to end."""
-    way = end.frac_coords - start.frac_coords
-    way -= np.round(way)
+    way = pbc_diff(end.frac_coords, start.frac_coords)
     structure = end.copy()
     for index, position in enumerate(start.frac_coords + share * way):
         structure.translate_sites(index, position - end.frac_coords[index], to_unit_cell=False)

@@ -12,6 +12,7 @@ import numpy as np
 from jobflow import JobStore
 from monty.json import MontyDecoder
 from pymatgen.core import Structure
+from pymatgen.util.coord import pbc_diff
 
 from defect_workflows import reuse
 from defect_workflows.dft.consistency import (
@@ -198,8 +199,7 @@ def same_structure(one: Structure, other: Structure) -> bool:
     """Tell whether two structures with the same atoms agree within `SAME_STRUCTURE`."""
     if np.abs(one.lattice.matrix - other.lattice.matrix).max() > SAME_STRUCTURE:
         return False
-    difference = one.frac_coords - other.frac_coords
-    difference -= np.round(difference)
+    difference = pbc_diff(one.frac_coords, other.frac_coords)
     return bool(np.abs(difference @ one.lattice.matrix).max() < SAME_STRUCTURE)
 
 

@@ -139,7 +139,7 @@ class RefinementMaker(Maker):
         verified: StoredOutput,
         limit: int,
         max_force: float,
-        rivals: StoredOutput | None = None,
+        rivals: StoredOutput,
     ) -> Response | VerifiedCandidate:
         """Return the candidate if its refinement is finished, else replace by the next point.
 
@@ -159,7 +159,7 @@ class RefinementMaker(Maker):
         found: VerifiedCandidate = verified.value()
         if self.finished(found, limit, max_force):
             return found
-        for rival in rivals.value() if rivals else []:
+        for rival in rivals.value():
             if falls_into(found, rival):
                 fall = f"falls into a known minimum, {found.energy - rival.energy:.3f} eV below"
                 return found.model_copy(update={"refinement_ended": fall})

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from pymatgen.core import Structure
+from pymatgen.util.coord import pbc_diff
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
@@ -84,8 +85,8 @@ def displacements(start: Structure, end: Structure) -> np.ndarray:
 
     Both have the same cell and their atoms in the same order.
     """
-    way = end.frac_coords - start.frac_coords
-    return np.array(start.lattice.get_cartesian_coords(way - np.round(way)))
+    way = pbc_diff(end.frac_coords, start.frac_coords)
+    return np.array(start.lattice.get_cartesian_coords(way))
 
 
 def same(first: Structure, second: Structure) -> bool:
