@@ -106,12 +106,16 @@ def run(
 ) -> None:
     """Run a campaign on this machine. The same command again resumes."""
     from defect_workflows.campaign import Campaign
-    from defect_workflows.running.campaign import run_campaign
+    from defect_workflows.running.campaign import finished_before, run_campaign
     from defect_workflows.running.progress import StageProgress
 
     campaign = Campaign.from_file(campaign_file)
-    with StageProgress(console) as progress:
-        result = run_campaign(campaign, workdir, rehearse=rehearse, on_event=progress.update)
+    result = finished_before(campaign, workdir, rehearse=rehearse)
+    if result is not None:
+        console.print(f"{workdir}: finished before, nothing has changed since", soft_wrap=True)
+    else:
+        with StageProgress(console) as progress:
+            result = run_campaign(campaign, workdir, rehearse=rehearse, on_event=progress.update)
     _write(workdir, result)
 
 

@@ -62,7 +62,7 @@ class Settings(BaseSettings):
             / "defect-workflows"
             / "checkpoints"
         ),
-        description="Folder of the checkpoints of trainings that are not finished; a training that "
+        description="Folder of the state of trainings and searches that are not finished; one that "
         "was killed goes on where it finds its own.",
     )
     workers: int = Field(

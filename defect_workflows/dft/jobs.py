@@ -54,7 +54,10 @@ class SinglePointMaker(Maker):
 
     @reuse.job
     def make(
-        self, configuration: ChargedConfiguration, prev_dir: str | None = None
+        self,
+        configuration: ChargedConfiguration,
+        prev_dir: str | None = None,
+        only_after: Label | RefusedLabel | None = None,
     ) -> Label | RefusedLabel:
         """Run the single point; what cannot be trusted is refused with its reason.
 
@@ -64,6 +67,8 @@ class SinglePointMaker(Maker):
             Structure with its charge.
         prev_dir
             ``host:path`` of a run whose WAVECAR may serve as start.
+        only_after
+            A cheaper single point; where it was refused, this one is not calculated.
         """
         machine = read_settings()
         key = reuse.fingerprint(
@@ -76,6 +81,13 @@ class SinglePointMaker(Maker):
         )
         if (finished := reuse.find_finished(key, Label)) is not None:
             return finished
+        if isinstance(only_after, RefusedLabel):
+            return RefusedLabel(
+                fingerprint=key,
+                configuration=configuration,
+                fidelity=self.fidelity,
+                reason=f"not calculated, as {only_after.fidelity} is refused: {only_after.reason}",
+            )
         start = time.perf_counter()
         structure = configuration.structure
         order = vasp_order(structure)

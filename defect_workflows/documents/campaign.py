@@ -92,7 +92,9 @@ class CampaignResult(Document):
     """A finished campaign."""
 
     name: str = Field(description="Name of the campaign.")
-    fingerprint: str = Field(description="Fingerprint of the campaign's settings.")
+    fingerprint: str = Field(
+        description="Fingerprint of the campaign's settings and of the code that ran it."
+    )
     convergence: ConvergenceSettings = Field(description="What the rounds were measured by.")
     levels: LevelsResult = Field(description="Levels with doped's object behind them.")
     potentials: list[PotentialSummary] = Field(description="One per round.")
@@ -122,21 +124,25 @@ class CampaignResult(Document):
 def count_single_points(
     labels: LabelSet, verified: Sequence[VerifiedCandidate]
 ) -> list[SinglePointCount]:
-    """Count every single point once: those of the label set and those of the refinements."""
+    """Count every single point once: those of the label set and those of the refinements.
+
+    What was refused without a calculation is none.
+    """
     usable = [*labels.labels, *(label for item in verified for label in item.labels)]
-    calculations: list[Label | RefusedLabel] = [*usable, *labels.refused]
+    refused = [item for item in labels.refused if item.directory is not None]
+    calculations: list[Label | RefusedLabel] = [*usable, *refused]
     unique = list({item.fingerprint: item for item in calculations}.values())
     counts = []
     for fidelity in FIDELITIES:
         mine = [item for item in unique if item.fidelity == fidelity]
         if not mine and fidelity not in CAMPAIGN_FIDELITIES:
             continue
-        refused = sum(isinstance(item, RefusedLabel) for item in mine)
+        not_usable = sum(isinstance(item, RefusedLabel) for item in mine)
         counts.append(
             SinglePointCount(
                 fidelity=fidelity,
-                labels=len(mine) - refused,
-                refused=refused,
+                labels=len(mine) - not_usable,
+                refused=not_usable,
                 seconds=sum(item.seconds for item in mine),
             )
         )

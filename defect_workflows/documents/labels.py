@@ -113,7 +113,9 @@ class RefusedLabel(Document):
     configuration: ChargedConfiguration = Field(description="What was calculated.")
     fidelity: Fidelity = Field(description="Level of theory.")
     reason: str = Field(description="One line: why it is refused.")
-    directory: str | None = Field(default=None, description="Where it ran, host:path.")
+    directory: str | None = Field(
+        default=None, description="Where it ran, host:path. None if it was not calculated."
+    )
     seconds: float = Field(default=0.0, description="Wall time of the calculation in s.")
 
 

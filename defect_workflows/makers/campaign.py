@@ -21,7 +21,7 @@ from defect_workflows.search.jobs import conclude_round, gather, search_states
 from defect_workflows.stored import StoredOutput, growing_job, part
 from defect_workflows.userfile import dielectric_tensor
 
-LAST_EXCHANGES = 3
+LAST_EXCHANGES = 5
 """How often the winners of neighbouring charge states are exchanged at the end, at most."""
 
 

@@ -72,10 +72,22 @@ class MultiFidelityMaker(Maker):
             hse06=SinglePointMaker("HSE06 single point", "hse06", settings, potentials),
         )
 
-    def make(self, configuration: ChargedConfiguration) -> Flow:
-        """Make a flow whose output is ``{"pbe": label, "hse06": label}``."""
+    def make(self, configuration: ChargedConfiguration, insist: bool = True) -> Flow:
+        """Make a flow whose output is ``{"pbe": label, "hse06": label}``.
+
+        Parameters
+        ----------
+        configuration
+            Structure with its charge.
+        insist
+            Whether HSE06 is tried where PBE was refused, whose electrons may be harder to converge.
+        """
         low = self.pbe.make(configuration)
-        high = self.hse06.make(configuration, prev_dir=low.output.directory)
+        high = self.hse06.make(
+            configuration,
+            prev_dir=low.output.directory,
+            only_after=None if insist else low.output,
+        )
         return Flow([low, high], {"pbe": low.output, "hse06": high.output}, name=self.name)
 
 

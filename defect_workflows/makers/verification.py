@@ -20,7 +20,7 @@ from defect_workflows.documents.search import Candidate, SearchDocument, Verifie
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
 from defect_workflows.search.contenders import falls_into, next_refinements
 from defect_workflows.search.jobs import extend, gather, verify_candidates, verify_start
-from defect_workflows.search.shortlist import shortlist
+from defect_workflows.search.shortlist import label_at, shortlist
 from defect_workflows.stored import StoredOutput, growing_job
 
 if TYPE_CHECKING:
@@ -75,19 +75,26 @@ class VerificationMaker(Maker):
         number
             Number of the round, from 0.
         known
-            Verified candidates of the rounds before: what they are is not verified again.
+            Verified candidates of the rounds before: what they are is not calculated again.
         """
         document: SearchDocument = found.value()
         before: list[VerifiedCandidate] = [] if known is None else known.value()
         candidates = shortlist(document.candidates, self.search, before)
-        pairs = [self.single_points.make(configuration_of(item, number)) for item in candidates]
+        pairs, points = [], []
+        for item in candidates:
+            if known is not None and (place := label_at(item, before)) is not None:
+                index, step = place
+                points.append(known.item(index).part("labels").item(step))
+            else:
+                pairs.append(self.single_points.make(configuration_of(item, number)))
+                points.append(pairs[-1].output["hse06"])
         # nothing learns from frames of the last round; where the search lost its way both
         # fidelities are needed, where it did not PBE teaches the geometry
         last = number + 1 >= self.convergence.max_rounds
         cheap, dear = ([], []) if last else (document.uncertain, document.unresolved)
         low = [self.single_points.pbe.make(frame) for frame in cheap]
         frames = MultiFidelityMaker.from_settings(self.single_points.pbe.settings)
-        both = [frames.make(frame) for frame in dear]
+        both = [frames.make(frame, insist=False) for frame in dear]
         together = collect_labels(
             [
                 *(flow.output[head] for flow in pairs + both for head in ("pbe", "hse06")),
@@ -99,7 +106,7 @@ class VerificationMaker(Maker):
         comparison = verify_candidates(
             potential,
             candidates,
-            [flow.output["hse06"] for flow in pairs],
+            points,
             together.output,
         )
         flow = Flow([*pairs, *both, *low, together, comparison], comparison.output, name=self.name)
@@ -217,7 +224,7 @@ class RefinementMaker(Maker):
         A structure that one charge state found may be the ground state of the next one too, where
         the potential alone did not lead: ShakeNBreak's advice, at the hybrid functional. What an
         exchange brings is refined in turn, as far as is needed to compare (`COMPARED`); what is
-        lowest after the last exchange, to the end.
+        lowest then, to the end. It ends when no charge state has anything new for its neighbours.
 
         Parameters
         ----------
@@ -240,13 +247,12 @@ class RefinementMaker(Maker):
         max_force = max(COMPARED, self.convergence.final_force)
         unfinished = self._unfinished(known, limit, max_force, trial)
         if exchanges and not unfinished:
-            exchanges -= 1
             for start in _offers(potential.value(), known, states.value()):
                 point = self.hse06.make(_exchanged(start))
                 ends.append(verify_start(potential, start.name, point.output))
                 jobs.append(point)
-        if not ends and not unfinished:
-            exchanges = 0
+            exchanges -= bool(ends)
+        if not ends and not unfinished:  # where this leads may be new to the neighbours in turn
             max_force = self.convergence.final_force
             unfinished = self._unfinished(known, limit, max_force)
         ends += [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from pathlib import Path
 
+import defect_workflows
 from defect_workflows import reuse
 from defect_workflows.campaign import Campaign
 from defect_workflows.documents.campaign import (
@@ -53,8 +55,7 @@ def summarise(
     """
     return CampaignResult(
         name=campaign.host.stem,
-        # where the host file lies is not part of what was asked
-        fingerprint=fingerprint("campaign", campaign.model_dump(exclude={"host"})),
+        fingerprint=campaign_fingerprint(campaign),
         convergence=campaign.convergence,
         levels=levels,
         potentials=[PotentialSummary.from_potential(item) for item in potentials],
@@ -63,5 +64,21 @@ def summarise(
         verified=verified,
         dataset=dataset,
         single_points=count_single_points(labels, verified),
-        versions={name: version(name) for name in PACKAGES},
+        versions=_versions(),
     )
+
+
+def campaign_fingerprint(campaign: Campaign) -> str:
+    """Return the fingerprint of a campaign's settings, whoever runs them and where.
+
+    The source of this package, its version and those of the packages that decide on the numbers
+    are part of it: another code may give another result. Where the host file lies is not.
+    """
+    root = Path(defect_workflows.__file__).parent
+    source = {str(file.relative_to(root)): file.read_bytes() for file in sorted(root.rglob("*.py"))}
+    settings = campaign.model_dump(exclude={"host"})
+    return fingerprint("campaign", settings, source, _versions())
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in PACKAGES}

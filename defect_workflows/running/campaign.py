@@ -19,6 +19,7 @@ from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.documents.labels import Label
 from defect_workflows.errors import CampaignError, InputError
 from defect_workflows.makers.campaign import CampaignMaker
+from defect_workflows.report.jobs import campaign_fingerprint
 from defect_workflows.reuse import FINGERPRINT_FIELD
 from defect_workflows.running import fireworks
 from defect_workflows.running.ingest import ingest
@@ -73,6 +74,40 @@ def run_campaign(
         result = run_flow(flow, store, workdir, workers=read_settings().workers, on_event=on_event)
     _raise_on_failure(result)
     return finished_result(workdir)
+
+
+def finished_before(
+    campaign: Campaign, workdir: Path, *, rehearse: bool = False
+) -> CampaignResult | None:
+    """Return the result of a work folder if the campaign ended well there and nothing has changed.
+
+    Neither settings nor host, code or versions. None if anything is missing or was left to do, or
+    the campaign reads further files (finished calculations, a foundation model), whose content may
+    be another one by now.
+
+    Parameters
+    ----------
+    campaign, workdir, rehearse
+        As in `run_campaign`.
+
+    Raises
+    ------
+    InputError, StoreNotWritableError
+        If the folder holds another campaign, or is none.
+    """
+    refuse_other(workdir, campaign, rehearse)
+    records = job_records(workdir)
+    if (
+        campaign.training.ingested
+        or campaign.potential.foundation
+        or not RunResult(records).complete
+    ):
+        return None
+    try:
+        result = finished_result(workdir)
+    except InputError:
+        return None
+    return result if result.fingerprint == campaign_fingerprint(campaign) else None
 
 
 def check_machine(campaign: Campaign) -> None:

@@ -17,6 +17,7 @@ from defect_workflows.documents.defects import BULK, ChargedConfiguration, Defec
 from defect_workflows.documents.search import Candidate, RelaxationRecord, SearchDocument
 from defect_workflows.mlip.predict import Potential
 from defect_workflows.search.cluster import cluster, same
+from defect_workflows.search.journal import Journal
 from defect_workflows.search.relax import FIDELITY, Relaxation, relax
 from defect_workflows.search.starts import (
     Start,
@@ -62,6 +63,7 @@ def search(
     fingerprint: str,
     round: int = 0,
     known: Sequence[Start] = (),
+    journal: Journal | None = None,
 ) -> SearchDocument:
     """Search the ground-state structures of defect states on the hse06 head.
 
@@ -87,11 +89,13 @@ def search(
         Round of the campaign, recorded with what is handed on.
     known
         Further starts: what HSE06 has found so far.
+    journal
+        Where the search goes on if it was interrupted.
     """
     begin = time.perf_counter()
     control = in_charge_state(bulk, 0)
     relaxer = _Relaxer(
-        potential, settings, {BULK: control, **{s.name: s.structure for s in states}}
+        potential, settings, {BULK: control, **{s.name: s.structure for s in states}}, journal
     )
     runs = relaxer.run(
         [start for state in states for start in starts(state, settings, seed)]
@@ -134,8 +138,13 @@ class _Relaxer:
     """Relaxes starts of several states, first coarsely, the distinct minima to the end."""
 
     def __init__(
-        self, potential: Potential, settings: SearchSettings, undistorted: dict[str, Structure]
+        self,
+        potential: Potential,
+        settings: SearchSettings,
+        undistorted: dict[str, Structure],
+        journal: Journal | None = None,
     ) -> None:
+        self.journal = journal
         self.potential = potential
         self.settings = settings
         self.undistorted = undistorted
@@ -224,6 +233,7 @@ class _Relaxer:
             max_steps=self.settings.max_steps,
             references=[self.references[state] for state, _ in structures],
             committee=committee,
+            journal=self.journal,
         )
 
 

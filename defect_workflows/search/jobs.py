@@ -29,6 +29,7 @@ from defect_workflows.documents.verification import (
 )
 from defect_workflows.search.contenders import contenders
 from defect_workflows.search.verify import assess, extended, verify
+from defect_workflows.settings import read_settings
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -70,13 +71,15 @@ def search_states(
     """
     from defect_workflows.mlip.predict import Potential
     from defect_workflows.search.explore import search
+    from defect_workflows.search.journal import Journal
     from defect_workflows.search.starts import verified_starts
 
     found = verified_starts(contenders(known, window))
     key = reuse.fingerprint(
         "search", potential.fingerprint, states, bulk, settings, seed, round, found
     )
-    return reuse.finished_or(
+    journal = Journal(read_settings().checkpoints.expanduser() / f"{key}.jsonl", key)
+    document = reuse.finished_or(
         lambda: search(
             Potential.from_document(potential, device),
             states,
@@ -86,10 +89,13 @@ def search_states(
             fingerprint=key,
             round=round,
             known=found,
+            journal=journal,
         ),
         key,
         SearchDocument,
     )
+    journal.remove()
+    return document
 
 
 @reuse.job(output_schema=VerificationDocument, data=["labels", "verified"])
@@ -107,7 +113,8 @@ def verify_candidates(
     potential
         The committee.
     candidates, points
-        Candidates and their HSE06 single points, in the same order; refused ones drop out.
+        Candidates and their HSE06 single points, in the same order; refused ones drop out. A point
+        may be an earlier one next to its candidate.
     labels
         All labels so far.
     device

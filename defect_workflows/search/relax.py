@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +20,8 @@ from defect_workflows.distortions import closest_contact
 from defect_workflows.documents.search import Verdict
 from defect_workflows.fidelity import Fidelity
 from defect_workflows.mlip.predict import BATCH_ATOMS, Potential
+from defect_workflows.reuse import fingerprint
+from defect_workflows.search.journal import Journal
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +100,7 @@ def relax(
     largest_displacement: float = LARGEST_DISPLACEMENT,
     committee: bool = True,
     correct: Callable[[ModelInterface], ModelInterface] = lambda model: model,
+    journal: Journal | None = None,
 ) -> list[Relaxation]:
     """Relax structures at the hse06 head, cell fixed, in batches.
 
@@ -123,6 +126,8 @@ def relax(
         The committee looks on either way.
     correct
         Wraps the torch-sim model, to relax on something else than the potential alone.
+    journal
+        Where relaxations that have ended are found, and written down, by start and tolerances.
 
     Returns
     -------
@@ -131,12 +136,27 @@ def relax(
     """
     if not structures:
         return []
+    keys = [
+        fingerprint(structure, reference, max_force, max_steps, largest_displacement, committee)
+        for structure, reference in zip(structures, references, strict=True)
+    ]
+    found = [(number, journal.find(key)) for number, key in enumerate(keys)] if journal else []
+    known = {number: relaxation for number, relaxation in found if relaxation is not None}
+    left = [number for number in range(len(structures)) if number not in known]
+    if not left:
+        return [known[number] for number in range(len(structures))]
     model = correct(potential.torchsim_model(FIDELITY, committee))
-    state = potential.state(structures, FIDELITY)
-    numbers = torch.arange(len(structures), device=state.device, dtype=state.dtype)
+    state = potential.state([structures[number] for number in left], FIDELITY)
+    numbers = torch.tensor(left, device=state.device, dtype=state.dtype)
     state.store_model_extras({"number": numbers})
+    # of the first of all: that some have ended before must not change the others
     alpha = STIFFER * stiffness(potential, structures[0])
-    watch = _Watch(potential, structures, references, max_force, largest_displacement)
+
+    def write(number: int, relaxation: Relaxation) -> None:
+        if journal:
+            journal.add(keys[number], relaxation)
+
+    watch = _Watch(potential, structures, references, max_force, largest_displacement, write)
 
     def start(state: ts.SimState, model: ModelInterface) -> BFGSState:
         started = bfgs_init(state, model, max_step=MAX_STEP, alpha=alpha)
@@ -158,7 +178,8 @@ def relax(
                 max_memory_scaler=max(BATCH_ATOMS[state.device.type], *map(len, structures)),
             ),
         )
-    return watch.judged(final)
+    ended = known | watch.judged(final)
+    return [ended[number] for number in range(len(structures))]
 
 
 def stiffness(potential: Potential, structure: Structure) -> float:
@@ -183,6 +204,7 @@ class _Watch:
     references: Sequence[float]
     max_force: float
     largest_displacement: float
+    write: Callable[[int, Relaxation], None]
     energies: dict[int, float] = field(default_factory=dict)
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     doubts: dict[int, list[float]] = field(default_factory=dict)
@@ -217,6 +239,8 @@ class _Watch:
             if (steps % LOOK_EVERY == 0 or steps == FIRST_LOOK) and number not in self.verdicts
         }
         self._look(due)
+        for number, relaxation in self._relaxations(state, lambda number: number in self.verdicts):
+            self.write(number, relaxation)
         return torch.tensor([number in self.verdicts for number in numbers], device=state.device)
 
     def _look(self, structures: dict[int, Structure]) -> None:
@@ -234,9 +258,18 @@ class _Watch:
             if len(doubts) >= PATIENCE and min(doubts[-PATIENCE:]) > LARGEST_DOUBT:
                 self.verdicts[number] = "out_of_domain"
 
-    def judged(self, state: BFGSState) -> list[Relaxation]:
-        """Return the relaxations from the final state, which has its original order again."""
-        relaxations = []
+    def judged(self, state: BFGSState) -> dict[int, Relaxation]:
+        """Return the relaxations of the final state; those that were given up are written too."""
+        judged = dict(self._relaxations(state, lambda number: True))
+        for number, relaxation in judged.items():
+            if number not in self.verdicts:
+                self.write(number, relaxation)
+        return judged
+
+    def _relaxations(
+        self, state: BFGSState, wanted: Callable[[int], bool]
+    ) -> Iterator[tuple[int, Relaxation]]:
+        """Yield where the wanted systems of a state have got to."""
         for number, energy, force, steps, position in zip(
             _numbers(state),
             state.energy.tolist(),
@@ -245,8 +278,11 @@ class _Watch:
             _positions(state),
             strict=True,
         ):
+            if not wanted(number):
+                continue
             doubt, doubtful = self.doubtful.get(number, (0.0, None))
-            relaxations.append(
+            yield (
+                number,
                 Relaxation(
                     structure=self._structure(number, position),
                     start_energy=self.energies[number],
@@ -256,9 +292,8 @@ class _Watch:
                     verdict=self.verdicts.get(number, "not_converged"),
                     doubt=doubt,
                     doubtful=doubtful,
-                )
+                ),
             )
-        return relaxations
 
     def _structure(self, number: int, positions: np.ndarray) -> Structure:
         return with_positions(self.starts[number], positions)

@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+from pymatgen.core import Structure
+
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
-from defect_workflows.search.cluster import same
+from defect_workflows.search.cluster import displacements, same
+
+SAME_PLACE = 0.05
+"""Where no atom is further away, in Å, an HSE06 label tells of the potential what one at the
+structure itself would."""
 
 
 def shortlist(
@@ -22,6 +29,7 @@ def shortlist(
     by how low they may be (energy minus `CAUTION` times uncertainty), as long as they may be the
     ground state, or up to `settings.energy_window` above the first. Those that are what has an
     HSE06 single point already are left out; the first is not: it tells how good the potential is.
+    It costs nothing where `label_at` finds one.
 
     Parameters
     ----------
@@ -58,6 +66,29 @@ def already_verified(candidate: Candidate, known: Sequence[VerifiedCandidate]) -
         if item.candidate.state == candidate.state
         for label in item.labels
     )
+
+
+def label_at(candidate: Candidate, known: Sequence[VerifiedCandidate]) -> tuple[int, int] | None:
+    """Return where the HSE06 label nearest to a candidate is; None if none is at its place.
+
+    Returns
+    -------
+    tuple or None
+        Index of the verified candidate of its state, and of the label there.
+    """
+    found = [
+        (distance, index, number)
+        for index, item in enumerate(known)
+        if item.candidate.state == candidate.state
+        for number, label in enumerate(item.labels)
+        if (distance := _distance(candidate, label.configuration.structure)) <= SAME_PLACE
+    ]
+    return min(found)[1:] if found else None
+
+
+def _distance(candidate: Candidate, structure: Structure) -> float:
+    """Return the largest distance of an atom from its place in another structure, in Å."""
+    return float(np.linalg.norm(displacements(candidate.structure, structure), axis=1).max())
 
 
 def expected_gain(above: float, uncertainty: float) -> float:

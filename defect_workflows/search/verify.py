@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 def verify(
     potential: Potential, pairs: Iterable[tuple[Candidate, Label]]
 ) -> list[VerifiedCandidate]:
-    """Compare the potential with the HSE06 label at each candidate."""
+    """Compare the potential with the HSE06 label at, or next to, each candidate."""
     pairs = list(pairs)
-    predictions = potential.predict([candidate.structure for candidate, _ in pairs], "hse06")
+    structures = [label.configuration.structure for _, label in pairs]
+    predictions = potential.predict(structures, "hse06")
     verified = []
     for (candidate, label), prediction in zip(pairs, predictions, strict=True):
         forces = np.array(label.forces)

@@ -136,17 +136,32 @@ def test_status_of_a_finished_run(rehearsal_run):
     assert "search" in shown.stdout
 
 
-def test_running_again_computes_nothing_again(rehearsal_run):
-    before = rehearsal_run.levels()
-    expensive = ("single point", "train", "search")
-    done = command("run", rehearsal_run.campaign, "--workdir", rehearsal_run.workdir, "--rehearse",
-                   MOCK_VASP_FAULT="crash")  # fmt: skip
+def test_running_again_shows_what_is_there(rehearsal_run):
+    before, jobs = rehearsal_run.levels(), job_records(rehearsal_run.workdir)
+    (rehearsal_run.workdir / "levels.csv").unlink()
+    done = command("run", rehearsal_run.campaign, "--workdir", rehearsal_run.workdir, "--rehearse")
     assert done.returncode == 0, done.stdout + done.stderr
-    records = job_records(rehearsal_run.workdir)
-    again = [r for r in records if any(word in r.name.lower() for word in expensive)]
-    assert again
-    assert {record.state for record in again} == {"reused"}
+    assert "finished before" in done.stdout
+    assert job_records(rehearsal_run.workdir) == jobs  # still the run that did the work
     assert rehearsal_run.levels() == before
+    assert (rehearsal_run.workdir / "levels.csv").is_file()
+
+
+def test_other_settings_of_the_levels_compute_nothing_else_again(rehearsal_run):
+    before, text = rehearsal_run.levels(), rehearsal_run.campaign.read_text()
+    expensive = ("single point", "train", "search")
+    for changed in (text.replace("dielectric: 9.8", "dielectric: 10.8"), text):
+        rehearsal_run.campaign.write_text(changed)
+        done = command(
+            "run", rehearsal_run.campaign, "--workdir", rehearsal_run.workdir, "--rehearse",
+            MOCK_VASP_FAULT="crash",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        records = job_records(rehearsal_run.workdir)
+        again = [r for r in records if any(word in r.name.lower() for word in expensive)]
+        assert again
+        assert {record.state for record in again} == {"reused"}
+        assert (rehearsal_run.levels() == before) == (changed == text)
 
 
 def test_report_again(rehearsal_run):

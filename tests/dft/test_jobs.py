@@ -93,6 +93,22 @@ def test_a_finished_label_is_not_computed_again(rehearsal, vacancy, store, tmp_p
     assert isinstance(other, RefusedLabel)
 
 
+@pytest.mark.parametrize("insist", [True, False])
+def test_hse06_is_not_calculated_after_a_refusal_unless_insisted(
+    rehearsal, vacancy, store, tmp_path, insist
+):
+    tight = SETTINGS.model_copy(update={"max_force": 1e-3})
+    maker = MultiFidelityMaker(
+        pbe=SinglePointMaker("PBE", "pbe", tight), hse06=SinglePointMaker("HSE06", "hse06", tight)
+    )
+    low, high = run(maker.make(configuration(vacancy, 0), insist=insist), store, tmp_path)
+    assert isinstance(low, RefusedLabel)
+    assert isinstance(high, RefusedLabel)
+    assert (high.directory is not None) == insist
+    assert ("not calculated, as pbe is refused: force of" in high.reason) != insist
+    assert (high.fidelity, high.configuration.id) == ("hse06", low.configuration.id)
+
+
 def test_bounds_refuse_with_the_number(rehearsal, vacancy, store, tmp_path):
     tight = SETTINGS.model_copy(update={"max_force": 1e-3})
     (refused,) = run(

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
+from jobflow import Flow, JobStore, job, run_locally
+from maggma.stores import MemoryStore
+from monty.json import MontyDecoder
 from pymatgen.core import Lattice, Structure
 
+from defect_workflows import reuse
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.charge import with_charge
-from defect_workflows.documents.search import Candidate, VerifiedCandidate
+from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
+from defect_workflows.documents.labels import Label, LevelOfTheory, RefusedLabel
+from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
+from defect_workflows.documents.verification import RoundRecord
+from defect_workflows.makers import verification
+from defect_workflows.makers.labelling import MultiFidelityMaker
 from defect_workflows.makers.verification import (
+    COMPARED,
     LEAST_GAIN,
     NEARLY,
     RefinementMaker,
+    VerificationMaker,
 )
+from defect_workflows.search.contenders import winners
+from defect_workflows.search.refine import Proposal
+from defect_workflows.search.starts import exchanged_starts
+from defect_workflows.search.verify import largest_force
 
 ATOM = with_charge(Structure(Lattice.cubic(3), ["Mg"], [[0, 0, 0]]), 0)
 
@@ -46,3 +63,188 @@ def test_a_refinement_ends_where_neither_forces_nor_gain_are_left(force, gain, e
     )
     reason = maker.not_worth_it(item, gain * LEAST_GAIN)
     assert (reason is not None) is ends
+
+
+# A toy of two charge states: one atom moves along x, the others do not matter. In both, what lies
+# left of a barrier leads to x = 0. Right of it, at q = -1 a gentle slope leads to x = 2, so gentle
+# that only the last steps follow it; at q = 0 the minimum at x = 2 is the lowest.
+HOST = Structure(Lattice.cubic(7), ["Mg", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0]])
+BARRIER = {0: 1.5, -1: 0.6}
+LEFT = {0: (0.0, 2.0), -1: (0.5, 2.0)}
+RIGHT = {0: (-1.0, 10.0), -1: (0.0, 0.1)}
+SLOW = 1.2
+
+
+def toy_minimum(x, charge):
+    """Energy in eV and place in Å of the minimum that x leads to, and its spring in eV/Å^2."""
+    energy, spring = (LEFT if x < BARRIER[charge] else RIGHT)[charge]
+    return energy, 0.0 if x < BARRIER[charge] else 2.0, spring
+
+
+def place(structure):
+    return (structure[0].frac_coords[0] + 0.5) % 1 * 7 - 3.5
+
+
+def toy_structure(x, charge):
+    structure = HOST.copy()
+    structure.translate_sites([0], [x, 0, 0], frac_coords=False)
+    return with_charge(structure, charge)
+
+
+def toy_label(configuration):
+    x = place(configuration.structure)
+    energy, minimum, spring = toy_minimum(x, configuration.charge)
+    forces = np.zeros((len(HOST), 3))
+    forces[0, 0] = -spring * (x - minimum)
+    return Label(
+        fingerprint=f"{configuration.charge} {x:.6f}",
+        configuration=configuration,
+        fidelity="hse06",
+        energy=energy + spring * (x - minimum) ** 2 / 2,
+        forces=forces.tolist(),
+        stress=np.zeros((3, 3)).tolist(),
+        nelect=10,
+        level_of_theory=LevelOfTheory(
+            functional="PE+HF", exact_exchange=0.25, screening=0.2, encut=300,
+            precision="Accurate", spin_polarized=False, dispersion=0, kpoints=[(0, 0, 0)],
+            potcars=[],
+        ),
+        rehearsal=True,
+        seconds=0.0,
+    )  # fmt: skip
+
+
+def toy_verified(label, exchanged=False):
+    return VerifiedCandidate(
+        candidate=candidate(label.configuration.origin.state),
+        labels=[label],
+        energy_error=0.0,
+        force_error=0.0,
+        max_force=largest_force(label),
+        exchanged=exchanged,
+    )
+
+
+def toy_configuration(x, charge):
+    origin = Origin(state=f"v_O_{charge}", family="v_O/x", kind="search")
+    return ChargedConfiguration.of(toy_structure(x, charge), origin)
+
+
+@dataclass
+class ToyPoint:
+    """HSE06 single points of the toy."""
+
+    def make(self, configuration, prev_dir=None):
+        return toy_point(configuration)
+
+
+@job
+def toy_point(configuration):
+    return toy_label(configuration)
+
+
+@job(data=["labels"])
+def toy_verify_start(potential, start, point):
+    return None if isinstance(point, RefusedLabel) else toy_verified(point, exchanged=True)
+
+
+def toy_proposal(potential, verified):
+    structure = verified.label.configuration.structure
+    charge, x = verified.label.charge, place(structure)
+    energy, minimum, _ = toy_minimum(x, charge)
+    step = np.clip(minimum - x, -0.5, 0.5)
+    return Proposal(toy_structure(x + step, charge), verified.energy - energy, abs(step))
+
+
+@job(data=["labels"])
+def first_candidates():
+    return [toy_verified(toy_label(toy_configuration(x, q))) for x, q in ((0.04, 0), (SLOW, -1))]
+
+
+@job
+def toy_states():
+    return [
+        DefectState(
+            name=f"v_O_{charge}",
+            defect="v_O",
+            charge=charge,
+            structure=toy_structure(0, charge),
+            site=(0.0, 0.0, 0.0),
+            entry={},
+        )
+        for charge in (0, -1)
+    ]
+
+
+@job
+def toy_potential():
+    """Something with a round: the toy's energies are its own."""
+    return RoundRecord(round=0, checks=[], level_change=None, converged=False, reasons=[])
+
+
+@pytest.mark.parametrize(("exchanges", "found"), [(5, 2.0), (1, 0.0)])
+def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, exchanges, found):
+    assert largest_force(toy_label(toy_configuration(SLOW, -1))) < COMPARED
+    monkeypatch.setattr(verification, "_proposal", toy_proposal)
+    monkeypatch.setattr(
+        verification, "_offers", lambda potential, known, states: exchanged_starts(known, states)
+    )
+    monkeypatch.setattr(verification, "verify_start", toy_verify_start)
+    maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
+    first, states, potential = first_candidates(), toy_states(), toy_potential()
+    settled = maker.settle(
+        potential.output, first.output, states.output, limit=20, exchanges=exchanges, trial=3
+    )
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    responses = run_locally(
+        [first, states, potential, settled], store=store, log=False, ensure_success=True
+    )
+    last = max(responses[settled.uuid])
+    output = store.get_output(settled.uuid, which=last, load=True)
+    best = winners(MontyDecoder().process_decoded(output))
+    ends = {item.label.charge: place(item.label.configuration.structure) for item in best.values()}
+    assert ends == pytest.approx({-1: 2.0, 0: found}, abs=0.05)
+
+
+@job
+def toy_search():
+    """The search finds what is known at q = 0, and something new at q = -1."""
+    found = [
+        candidate(f"v_O_{q}").model_copy(update={"structure": toy_structure(x, q)})
+        for x, q in ((0.06, 0), (2.0, -1))
+    ]
+    return SearchDocument(fingerprint="toy", candidates=found, relaxations=[], control_gain=0.0)
+
+
+@job
+def toy_collect(points, settings, previous):
+    return len(points)
+
+
+@reuse.job(data=["labels"])
+def toy_verify(potential, candidates, points, labels):
+    return points
+
+
+def test_a_label_next_to_a_candidate_is_used_again(monkeypatch):
+    def pair(self, configuration):
+        point = toy_point(configuration)
+        return Flow([point], {"pbe": point.output, "hse06": point.output})
+
+    monkeypatch.setattr(MultiFidelityMaker, "make", pair)
+    monkeypatch.setattr(verification, "collect_labels", toy_collect)
+    monkeypatch.setattr(verification, "verify_candidates", toy_verify)
+    first, found = first_candidates(), toy_search()
+    made = VerificationMaker().make(found.output, found.output, found.output, 1, first.output)
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    responses = run_locally([first, found, made], store=store, log=False, ensure_success=True)
+    last = max(responses[made.uuid])
+    points = store.get_output(made.uuid, which=last, load=True)
+    labels = [MontyDecoder().process_decoded(point) for point in points]
+    assert [(x.charge, round(place(x.configuration.structure), 2)) for x in labels] == [
+        (0, 0.04),  # the known one
+        (-1, 2.0),
+    ]
+    calculated = [response for uuid in responses for response in responses[uuid].values()]
+    outputs = [r.output for r in calculated if isinstance(r.output, Label)]
+    assert [label.charge for label in outputs] == [-1]

@@ -140,13 +140,18 @@ def test_summary_for_the_terminal(result):
 def refused() -> RefusedLabel:
     return RefusedLabel(
         fingerprint="r" * 64, configuration=configuration(-1, "v_Cd/Bond_Distortion_-60.0%"),
-        fidelity="pbe", reason="SCF not converged in 60 steps", seconds=40.0,
+        fidelity="pbe", reason="SCF not converged in 60 steps", seconds=40.0, directory="node:/run",
     )  # fmt: skip
 
 
 def test_single_points_are_counted_once(result):
     first = result.verified[0]
-    labels = LabelSet(labels=[first.labels[0], label(0, -1.0, "other")], refused=[refused()])
+    # nobody calculated this one
+    left_out = refused().model_copy(
+        update={"fidelity": "hse06", "fingerprint": "x", "directory": None}
+    )
+    known = [first.labels[0], label(0, -1.0, "other")]
+    labels = LabelSet(labels=known, refused=[refused(), left_out])
     pbe, hse06 = count_single_points(labels, [first])
     assert (pbe.labels, pbe.refused, pbe.seconds) == (0, 1, 40.0)
     assert (hse06.labels, hse06.refused) == (3, 0)

@@ -6,7 +6,7 @@ from pymatgen.core import Lattice, Structure
 
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate
-from defect_workflows.search.shortlist import expected_gain, shortlist
+from defect_workflows.search.shortlist import SAME_PLACE, expected_gain, label_at, shortlist
 
 from .conftest import shaken
 
@@ -104,3 +104,21 @@ def test_an_unsure_minimum_may_come_from_outside_the_window():
 
 def test_nothing_found_nothing_listed():
     assert shortlist([], SearchSettings()) == []
+
+
+def test_a_label_next_to_a_candidate_is_found(verified, vacancy):
+    (found,) = candidates(0, state="v_Mg_0")
+    places = {"far": 1.1 * SAME_PLACE, "near": 0.9 * SAME_PLACE, "nearer": -0.5 * SAME_PLACE}
+    moved = {name: vacancy.copy() for name in places}
+    for name, way in places.items():
+        moved[name].translate_sites([3], [0, way, 0], frac_coords=False, to_unit_cell=True)
+    found.structure = vacancy
+    far = verified(0, [-1.0, -2.0], moved["far"])
+    assert label_at(found, [far]) is None
+    assert label_at(found, [verified(-1, [0.0], vacancy)]) is None
+    labels = [
+        verified(0, [energy], moved[name]).label
+        for energy, name in enumerate(("far", "near", "nearer"))
+    ]
+    near = far.model_copy(update={"labels": labels})
+    assert label_at(found, [far, near]) == (1, 2)

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from defect_workflows.campaign import ConvergenceSettings
+from defect_workflows.charge import with_charge
 from defect_workflows.documents.search import RelaxationRecord
 from defect_workflows.search import starts
 from defect_workflows.search.jobs import gather
 from defect_workflows.search.relax import relax
 from defect_workflows.search.starts import Start, exchanged_starts, verified_starts, worth_offering
-from defect_workflows.search.verify import assess, risks
+from defect_workflows.search.verify import assess, risks, verify
 
 from .conftest import shaken
 from .toy import TILT, WELL, ToyPotential
@@ -160,3 +161,15 @@ def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy, 
     ]
     monkeypatch.setattr(starts, "relax", lambda *_, **__: lost)
     assert worth_offering(sure, offers, [winner]) == offers
+
+
+def test_the_potential_is_compared_where_the_label_is(verified, vacancy):
+    moved = vacancy.copy()
+    moved.translate_sites([3], [0, 0.04, 0], frac_coords=False, to_unit_cell=False)
+    potential = ToyPotential.of(vacancy)
+    item = verified(-1, [2.0], moved)
+    structure = item.label.configuration.structure
+    (there,) = potential.predict([structure], "hse06")
+    candidate = item.candidate.model_copy(update={"structure": with_charge(vacancy, -1)})
+    (found,) = verify(potential, [(candidate, item.label)])
+    assert found.energy_error == pytest.approx(there.energy - 2.0)
