@@ -1,11 +1,12 @@
-"""What knowing the charge is worth, and in which form: the same labels, four ways.
+"""What knowing the charge is worth, and in which form: the same labels, five ways.
 
     python benchmarks/charges.py runs/labels.jsonl runs/53.jsonl
 
 The data are those of `dataset.py` and `minima.py`; all PBE labels and a share of the HSE06 ones,
-and the same number of gradient steps each (one model per charge: its share of them). The blind
-model keeps the mean energy of each charge: what is hidden from it is how forces, and differences
-between geometries, depend on the charge. Writes `benchmarks/charges_<name of the data>.json`.
+and the same number of gradient steps each (one model per charge: its share of them). One
+blind model keeps the mean energy of each charge: what is hidden from it is how forces, and
+differences between geometries, depend on the charge. The other knows nothing of the charge. Writes
+`benchmarks/charges_<data>_<steps>.json` after each training.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from dataset import read
 from rich.console import Console
-from strategies import Data, Predict, blind, errors, fit, levels, one_per_charge
+from strategies import Data, Predict, blind, errors, fit, fully_blind, levels, one_per_charge
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.select import select
@@ -34,7 +35,8 @@ def continuous(labels: Sequence[Label], steps: int, seed: int) -> Predict:
 VARIANTS: dict[str, Callable[[Sequence[Label], int, int], Predict]] = {
     "categorical": categorical,
     "continuous": continuous,
-    "charge-blind": blind,
+    "charge-blind, mean energies known": blind,
+    "charge-blind": fully_blind,
     "one per charge": one_per_charge,
 }
 
@@ -69,15 +71,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--share", type=float, default=0.4)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     arguments = parser.parse_args()
     data, minima = Data.of(read(arguments.data), arguments.seed), read(arguments.minima)
     chosen = select([label.configuration for label in data.candidates()], arguments.share)
     labels = data.cheap + data.expensive({configuration.id for configuration in chosen})
     charges = sorted({label.charge for label in data.test})
     console, results = Console(), {}
-    path = Path(__file__).with_name(f"charges_{arguments.data.stem}.json")
-    for name, train in VARIANTS.items():
-        predict = train(labels, arguments.steps, arguments.seed)
+    path = Path(__file__).with_name(f"charges_{arguments.data.stem}_{arguments.steps}.json")
+    for name in arguments.variants:
+        predict = VARIANTS[name](labels, arguments.steps, arguments.seed)
         results[name] = {
             "test": errors(predict, data.test),
             "test_per_charge": [

@@ -26,9 +26,9 @@ import numpy as np
 from pymatgen.core import Structure
 from rich.console import Console
 from rich.table import Table
-from strategies import MODEL, Predict, blind, changed, errors, fit
+from strategies import MODEL, Predict, blind, errors, fit, fully_blind
 
-from defect_workflows.charge import charge_of, with_charge
+from defect_workflows.charge import charge_of
 from defect_workflows.dft.ingest import INGESTED, stored_labels
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.predict import Prediction
@@ -52,12 +52,6 @@ def categorical(labels: Sequence[Label], steps: int, seed: int) -> Predict:
     return fit(labels, steps, seed, preset=PRESET).predict
 
 
-def fully_blind(labels: Sequence[Label], steps: int, seed: int) -> Predict:
-    """Train on total energies, without any trace of the charge."""
-    model = fit([changed(label, charge=0) for label in labels], steps, seed, preset=PRESET)
-    return lambda structures: model.predict([with_charge(s, 0) for s in structures])
-
-
 def no_model(labels: Sequence[Label], steps: int, seed: int) -> Predict:
     """Predict the mean energy of each charge and no forces."""
     energies: dict[int, list[float]] = defaultdict(list)
@@ -78,7 +72,7 @@ VARIANTS: dict[str, Train] = {
     "no model": no_model,
     "categorical": categorical,
     "charge-blind, mean energies known": partial(blind, preset=PRESET),
-    "charge-blind": fully_blind,
+    "charge-blind": partial(fully_blind, preset=PRESET),
 }
 
 

@@ -231,6 +231,14 @@ def blind(labels: Sequence[Label], steps: int, seed: int = 1, preset: Preset = M
     return predict
 
 
+def fully_blind(
+    labels: Sequence[Label], steps: int, seed: int = 1, preset: Preset = MODEL
+) -> Predict:
+    """Train on total energies, without any trace of the charge."""
+    model = fit([changed(label, charge=0) for label in labels], steps, seed, preset=preset)
+    return lambda structures: model.predict([with_charge(s, 0) for s in structures])
+
+
 def one_per_charge(labels: Sequence[Label], steps: int, seed: int = 1) -> Predict:
     """Train one model for each charge, on its labels alone, with its share of the steps."""
     charges = sorted({label.charge for label in labels})
