@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -136,12 +136,15 @@ def relax(
     """
     if not structures:
         return []
-    keys = [
-        fingerprint(structure, reference, max_force, max_steps, largest_displacement, committee)
-        for structure, reference in zip(structures, references, strict=True)
-    ]
-    found = [(number, journal.find(key)) for number, key in enumerate(keys)] if journal else []
-    known = {number: relaxation for number, relaxation in found if relaxation is not None}
+    keys: list[str] = []
+    known: dict[int, Relaxation] = {}
+    if journal:
+        keys = [
+            fingerprint(structure, reference, max_force, max_steps, largest_displacement, committee)
+            for structure, reference in zip(structures, references, strict=True)
+        ]
+        found = ((number, journal.find(key)) for number, key in enumerate(keys))
+        known = {number: relaxation for number, relaxation in found if relaxation is not None}
     left = [number for number in range(len(structures)) if number not in known]
     if not left:
         return [known[number] for number in range(len(structures))]
@@ -239,9 +242,11 @@ class _Watch:
             if (steps % LOOK_EVERY == 0 or steps == FIRST_LOOK) and number not in self.verdicts
         }
         self._look(due)
-        for number, relaxation in self._relaxations(state, lambda number: number in self.verdicts):
-            self.write(number, relaxation)
-        return torch.tensor([number in self.verdicts for number in numbers], device=state.device)
+        ended = [number in self.verdicts for number in numbers]
+        if any(ended):
+            for number, relaxation in self._relaxations(state, self.verdicts):
+                self.write(number, relaxation)
+        return torch.tensor(ended, device=state.device)
 
     def _look(self, structures: dict[int, Structure]) -> None:
         """Look at contacts and at the committee's disagreement."""
@@ -260,14 +265,14 @@ class _Watch:
 
     def judged(self, state: BFGSState) -> dict[int, Relaxation]:
         """Return the relaxations of the final state; those that were given up are written too."""
-        judged = dict(self._relaxations(state, lambda number: True))
+        judged = dict(self._relaxations(state, _numbers(state)))
         for number, relaxation in judged.items():
             if number not in self.verdicts:
                 self.write(number, relaxation)
         return judged
 
     def _relaxations(
-        self, state: BFGSState, wanted: Callable[[int], bool]
+        self, state: BFGSState, wanted: Container[int]
     ) -> Iterator[tuple[int, Relaxation]]:
         """Yield where the wanted systems of a state have got to."""
         for number, energy, force, steps, position in zip(
@@ -278,7 +283,7 @@ class _Watch:
             _positions(state),
             strict=True,
         ):
-            if not wanted(number):
+            if number not in wanted:
                 continue
             doubt, doubtful = self.doubtful.get(number, (0.0, None))
             yield (
