@@ -264,8 +264,8 @@ class ConvergenceSettings(Section):
     round_refinements: int = Field(
         default=3,
         ge=0,
-        description="HSE06 single points spent per round on refining one candidate, before the "
-        "potential is trained again with them.",
+        description="HSE06 single points spent on refining one candidate in a round before the "
+        "last two, and in those on the trial of a structure that another charge state offers.",
     )
     max_refinements: int = Field(
         default=20, ge=0, description="HSE06 single points spent on refining one winner, in all."

@@ -22,7 +22,7 @@ from defect_workflows.stored import StoredOutput, growing_job, part
 from defect_workflows.userfile import dielectric_tensor
 
 LAST_EXCHANGES = 5
-"""How often the winners of neighbouring charge states are exchanged at the end, at most."""
+"""How often winners are exchanged between charge states in the last two rounds, at most."""
 
 
 @dataclass
@@ -160,11 +160,7 @@ class CampaignMaker(Maker):
         together = staged(gather(known or [], verification.output.verified), "verify")
         settled = staged(
             self.refinement.settle(
-                potential.output,
-                together.output,
-                part(defects, "states"),
-                limit=min(convergence.round_refinements, convergence.max_refinements),
-                exchanges=1,
+                potential.output, together.output, part(defects, "states"), **self.depth(number)
             ),
             "refine",
         )
@@ -199,6 +195,30 @@ class CampaignMaker(Maker):
         decision.name = f"decide after round {number}"
         jobs = [potential, found, verification, together, settled, learnt, concluded, decision]
         return Flow(jobs, decision.output, name=f"round {number}")
+
+    def depth(self, number: int) -> dict[str, int | bool]:
+        """Return how far a round's candidates are settled: arguments of `RefinementMaker.settle`.
+
+        The last round's potential shall have learned all ground states, so that its search tells
+        whether one was missed: the round before finds them, as far as is needed to compare. Rounds
+        before that only gather what the next potential learns from.
+
+        Parameters
+        ----------
+        number
+            Number of the round, from 0.
+        """
+        convergence = self.campaign.convergence
+        left = convergence.max_rounds - 1 - number
+        if left > 1:
+            few = min(convergence.round_refinements, convergence.max_refinements)
+            return {"limit": few, "exchanges": 1}
+        return {
+            "limit": convergence.max_refinements,
+            "exchanges": LAST_EXCHANGES,
+            "trial": convergence.round_refinements,
+            "to_the_end": left <= 0,
+        }
 
     @growing_job
     def decide(
@@ -247,9 +267,7 @@ class CampaignMaker(Maker):
                 potentials[-1],
                 concluded.part("verified"),
                 defects.part("states"),
-                limit=convergence.max_refinements,
-                exchanges=LAST_EXCHANGES,
-                trial=convergence.round_refinements,
+                **self.depth(convergence.max_rounds),
             ),
             "refine",
         )

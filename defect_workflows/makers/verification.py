@@ -18,7 +18,12 @@ from defect_workflows.documents.defects import (
 from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
-from defect_workflows.search.contenders import falls_into, next_refinements
+from defect_workflows.search.contenders import (
+    falls_into,
+    next_refinements,
+    winners,
+    worth_refining,
+)
 from defect_workflows.search.jobs import extend, gather, verify_candidates, verify_start
 from defect_workflows.search.shortlist import label_at, shortlist
 from defect_workflows.stored import StoredOutput, growing_job
@@ -147,6 +152,7 @@ class RefinementMaker(Maker):
         limit: int,
         max_force: float,
         rivals: StoredOutput,
+        trial: int = 0,
     ) -> Response | VerifiedCandidate:
         """Return the candidate if its refinement is finished, else replace by the next point.
 
@@ -161,12 +167,19 @@ class RefinementMaker(Maker):
         max_force
             Largest HSE06 force in eV/Å at which it ends.
         rivals
-            Other verified candidates: where it leads into the minimum of one of them, it ends.
+            Other verified candidates: where it leads into the minimum of one of them, it ends, and
+            where it will not get below the lowest of them, it waits.
+        trial
+            HSE06 single points that an exchanged structure gets, however high it is.
         """
         found: VerifiedCandidate = verified.value()
-        if self.finished(found, limit, max_force):
+        others: list[VerifiedCandidate] = rivals.value()
+        lowest = winners([found, *others])[found.candidate.state]
+        if self.finished(found, limit, max_force) or not worth_refining(
+            found, lowest, self.convergence.refine_window, trial
+        ):
             return found
-        for rival in rivals.value():
+        for rival in others:
             if falls_into(found, rival):
                 fall = f"falls into a known minimum, {found.energy - rival.energy:.3f} eV below"
                 return found.model_copy(update={"refinement_ended": fall})
@@ -179,7 +192,7 @@ class RefinementMaker(Maker):
             ChargedConfiguration.of(proposal.structure, origin), prev_dir=found.label.directory
         )
         extended = extend(verified, point.output)
-        again = self.make(potential, extended.output, limit, max_force, rivals)
+        again = self.make(potential, extended.output, limit, max_force, rivals, trial)
         flow = Flow([point, extended, again], again.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
@@ -218,6 +231,7 @@ class RefinementMaker(Maker):
         limit: int,
         exchanges: int,
         trial: int = 0,
+        to_the_end: bool = True,
     ) -> Response | list[VerifiedCandidate]:
         """Refine what may be a ground state, then offer it to the neighbouring charge states.
 
@@ -239,7 +253,9 @@ class RefinementMaker(Maker):
         exchanges
             How often structures are exchanged, at most.
         trial
-            HSE06 single points that an exchanged structure gets, whatever its energy.
+            HSE06 single points that an exchanged structure gets, however high it is.
+        to_the_end
+            Whether what is lowest is refined to the end, or only as far as is needed to compare.
         """
         known: list[VerifiedCandidate] = verified.value()
         jobs: list[Job] = []
@@ -252,17 +268,18 @@ class RefinementMaker(Maker):
                 ends.append(verify_start(potential, start.name, point.output))
                 jobs.append(point)
             exchanges -= bool(ends)
-        if not ends and not unfinished:  # where this leads may be new to the neighbours in turn
+        if to_the_end and not ends and not unfinished:
+            # where this leads may be new to the neighbours in turn
             max_force = self.convergence.final_force
             unfinished = self._unfinished(known, limit, max_force)
         ends += [
-            self.make(potential, verified.item(index), limit, max_force, verified)
+            self.make(potential, verified.item(index), limit, max_force, verified, trial)
             for index in unfinished
         ]
         if not ends:
             return known
         together = gather(verified, [end.output for end in ends], unfinished)
-        again = self.settle(potential, together.output, states, limit, exchanges, trial)
+        again = self.settle(potential, together.output, states, limit, exchanges, trial, to_the_end)
         again.name = "settle"
         flow = Flow([*jobs, *ends, together, again], again.output, name=f"{self.name} candidates")
         return Response(replace=staged(flow, "refine"))

@@ -56,6 +56,42 @@ def may_be_lowest(item: VerifiedCandidate, lowest: VerifiedCandidate) -> bool:
     return item.energy - SOFTER * energy_left(item.label.forces) <= lowest.energy
 
 
+def on_course(item: VerifiedCandidate, lowest: VerifiedCandidate, trial: int) -> bool:
+    """Tell whether an exchanged candidate gets its next single point, however high it is.
+
+    It does for the first `trial` of them, and then as long as gaining once more what the last
+    `trial` of them gained would bring it below the lowest of its state: relaxing in another charge
+    state gains more than the first forces tell.
+    """
+    energies = [label.energy for label in item.labels]
+    if not item.exchanged or not trial:
+        return False
+    if len(energies) <= trial:
+        return True
+    gained = min(energies[:-trial]) - item.energy
+    return item.energy - gained < lowest.energy
+
+
+def worth_refining(
+    item: VerifiedCandidate, lowest: VerifiedCandidate, window: float, trial: int = 0
+) -> bool:
+    """Tell whether a candidate may become the ground state of its state.
+
+    Parameters
+    ----------
+    item
+        The candidate.
+    lowest
+        The lowest of its state.
+    window
+        Candidates further above the lowest, in eV, may not, unless they are `on_course`.
+    trial
+        Single points that an exchanged candidate gets, however high it is.
+    """
+    near = item.energy - lowest.energy <= window and may_be_lowest(item, lowest)
+    return near or on_course(item, lowest, trial)
+
+
 def falls_into(item: VerifiedCandidate, lower: VerifiedCandidate) -> bool:
     """Tell whether the forces of a candidate lead into the minimum of a lower one of its state.
 
@@ -89,28 +125,23 @@ def next_refinements(
     """Return the indices of the candidates to refine now, at most one per state.
 
     The lowest of a state comes first; the others, where they may be lowest, wait for it: most of
-    them cannot be lower than what it becomes. What a neighbouring charge state offered comes last,
-    but has its trial: relaxing in another charge state gains more than its first forces tell.
+    them cannot be lower than what it becomes. What another charge state offered comes last.
 
     Parameters
     ----------
     verified
         Candidates of all states.
-    window
-        Candidates further above the lowest, in eV, are never refined.
+    window, trial
+        As in `worth_refining`.
     finished
         Tells which are refined to the end.
-    trial
-        Single points that an exchanged candidate gets, whatever its energy.
     """
     best = winners(verified)
     places = {id(item): index for index, item in enumerate(verified)}
     chosen: dict[str, int] = {}
-    for item in contenders(verified, window):
+    exchanged = [item for item in verified if item.exchanged]
+    for item in [*contenders(verified, window), *exchanged]:
         state = item.candidate.state
-        if not finished(item) and may_be_lowest(item, best[state]):
+        if not finished(item) and worth_refining(item, best[state], window, trial):
             chosen.setdefault(state, places[id(item)])
-    for index, item in enumerate(verified):
-        if item.exchanged and len(item.labels) <= trial and not finished(item):
-            chosen.setdefault(item.candidate.state, index)
     return list(chosen.values())

@@ -65,6 +65,17 @@ def test_a_campaign_learns_from_finished_calculations(repository, tmp_path):
     assert first.function_args[2].uuid == taken.uuid
 
 
+@pytest.mark.parametrize(("rounds", "thorough"), [(1, [0]), (2, [0, 1]), (4, [2, 3])])
+def test_the_round_before_the_last_finds_the_ground_states(repository, rounds, thorough):
+    campaign = Campaign.from_file(repository / "flows/MgO_v_O/campaign.yaml")
+    campaign.convergence.max_rounds = rounds
+    maker = CampaignMaker.from_campaign(campaign)
+    depths = [maker.depth(number) for number in range(rounds + 1)]  # and after the last round
+    assert [n for n in range(rounds) if depths[n]["limit"] > 3] == thorough
+    assert [depth.get("to_the_end", True) for depth in depths[-2:]] == [True, True]
+    assert not any(depths[number]["to_the_end"] for number in thorough[:-1])
+
+
 @reuse.job
 def number(value: int) -> dict:
     return {"value": value}

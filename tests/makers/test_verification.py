@@ -206,6 +206,27 @@ def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, exchanges, foun
     assert ends == pytest.approx({-1: 2.0, 0: found}, abs=0.05)
 
 
+@job(data=["labels"])
+def offered_high(x):
+    """The ground state at q = 0, and what another charge state offered, 1.2 eV or more above."""
+    lowest, offered = (toy_label(toy_configuration(place, 0)) for place in (2.0, x))
+    return [toy_verified(offered, exchanged=True), toy_verified(lowest)]
+
+
+@pytest.mark.parametrize(("trial", "points"), [(0, 1), (1, 2), (2, 4)])
+def test_an_offered_structure_waits_when_its_pace_will_not_do(monkeypatch, trial, points):
+    monkeypatch.setattr(verification, "_proposal", toy_proposal)
+    maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
+    both, potential = offered_high(-1.4), toy_potential()
+    refined = maker.make(potential.output, both.output[0], 20, COMPARED, both.output, trial)
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    responses = run_locally([both, potential, refined], store=store, log=False, ensure_success=True)
+    last = max(responses[refined.uuid])
+    output = store.get_output(refined.uuid, which=last, load=True)
+    # 1.96, 0.81, 0.16, 0 eV, the lowest being at -1
+    assert len(MontyDecoder().process_decoded(output).labels) == points
+
+
 @job
 def toy_search():
     """The search finds what is known at q = 0, and something new at q = -1."""

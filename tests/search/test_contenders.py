@@ -54,6 +54,23 @@ def test_only_what_may_get_lowest_is_refined_and_the_lowest_first(verified, vaca
     assert next_refinements(everything, 0.02, lambda item: item in (lowest, charged)) == []
 
 
+def test_an_exchanged_structure_goes_on_while_its_pace_leads_below_the_lowest(verified, vacancy):
+    lowest = verified(0, [-3.0], forces=0.001)
+
+    def goes_on(energies):
+        item = verified(0, energies, shaken(vacancy, 0.5, 7)).model_copy(update={"exchanged": True})
+        return next_refinements([lowest, item], 0.1, lambda item: item is lowest, trial=3) == [1]
+
+    assert goes_on([0.0, 1.0, 2.0])  # its trial, whatever comes of it
+    assert goes_on([0.0, -0.5, -1.0, -1.6])  # -1.6 eV more would do
+    assert not goes_on([0.0, -0.5, -1.0, -1.4])
+    # steps uphill are no gain, and the gain of long ago is no pace
+    assert goes_on([0.0, -1.6, -1.0, -1.2])
+    assert not goes_on([0.0, -1.6, -1.0, -1.2, -1.1])
+    refined = verified(0, [0.0, -1.6, -2.0, -2.5], shaken(vacancy, 0.5, 7))
+    assert next_refinements([lowest, refined], 0.1, lambda item: item is lowest, trial=3) == []
+
+
 def at(verified, vacancy, way, energy, forces, charge=0) -> VerifiedCandidate:
     """Make a verified candidate with its atoms displaced by `way`, shape (n, 3)."""
     structure = vacancy.copy()
