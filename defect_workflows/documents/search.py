@@ -142,3 +142,13 @@ class VerifiedCandidate(Document):
     def energy(self) -> float:
         """HSE06 energy in eV at the lowest single point."""
         return self.label.energy
+
+
+class RefinementStep(Document):
+    """What the refinement of a candidate calculates next."""
+
+    fingerprint: str = Field(description="Fingerprint of potential and single points so far.")
+    structure: StructureField = Field(description="The structure, which carries the charge.")
+    gain: float = Field(
+        description="Energy in eV by which it should lie below the lowest single point so far."
+    )

@@ -16,7 +16,12 @@ from defect_workflows.documents.defects import (
     defect_of,
 )
 from defect_workflows.documents.potential import PotentialDocument
-from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
+from defect_workflows.documents.search import (
+    Candidate,
+    RefinementStep,
+    SearchDocument,
+    VerifiedCandidate,
+)
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
 from defect_workflows.search.contenders import (
     falls_into,
@@ -24,12 +29,17 @@ from defect_workflows.search.contenders import (
     winners,
     worth_refining,
 )
-from defect_workflows.search.jobs import extend, gather, verify_candidates, verify_start
+from defect_workflows.search.jobs import (
+    extend,
+    gather,
+    propose_step,
+    verify_candidates,
+    verify_start,
+)
 from defect_workflows.search.shortlist import label_at, shortlist
 from defect_workflows.stored import StoredOutput, growing_job
 
 if TYPE_CHECKING:
-    from defect_workflows.search.refine import Proposal
     from defect_workflows.search.starts import Start
 
 LEAST_GAIN = 0.002
@@ -183,13 +193,39 @@ class RefinementMaker(Maker):
             if falls_into(found, rival):
                 fall = f"falls into a known minimum, {found.energy - rival.energy:.3f} eV below"
                 return found.model_copy(update={"refinement_ended": fall})
-        document: PotentialDocument = potential.value()
-        proposal = _proposal(document, found)
-        if reason := self.not_worth_it(found, proposal.gain):
+        step = propose_step(potential, verified)
+        onward = self.advance(step.output, potential, verified, limit, max_force, rivals, trial)
+        flow = Flow([step, onward], onward.output, name=self.name)
+        return Response(replace=staged(flow, "refine"))
+
+    @growing_job(data=["labels"])
+    def advance(
+        self,
+        step: StoredOutput,
+        potential: StoredOutput,
+        verified: StoredOutput,
+        limit: int,
+        max_force: float,
+        rivals: StoredOutput,
+        trial: int = 0,
+    ) -> Response | VerifiedCandidate:
+        """Return the candidate if its next single point would be wasted, else replace by that.
+
+        Parameters
+        ----------
+        step
+            The `RefinementStep`.
+        potential, verified, limit, max_force, rivals, trial
+            As in `make`.
+        """
+        found: VerifiedCandidate = verified.value()
+        proposed: RefinementStep = step.value()
+        if reason := self.not_worth_it(found, proposed.gain):
             return found.model_copy(update={"refinement_ended": reason})
-        origin = found.labels[0].configuration.origin.model_copy(update={"round": document.round})
+        number = potential.part("round").value()
+        origin = found.labels[0].configuration.origin.model_copy(update={"round": number})
         point = self.hse06.make(
-            ChargedConfiguration.of(proposal.structure, origin), prev_dir=found.label.directory
+            ChargedConfiguration.of(proposed.structure, origin), prev_dir=found.label.directory
         )
         extended = extend(verified, point.output)
         again = self.make(potential, extended.output, limit, max_force, rivals, trial)
@@ -295,17 +331,10 @@ class RefinementMaker(Maker):
         )
 
 
-def _proposal(potential: PotentialDocument, verified: VerifiedCandidate) -> Proposal:
-    # imported late, as below: it brings torch
-    from defect_workflows.mlip.predict import Potential
-    from defect_workflows.search.refine import next_structure
-
-    return next_structure(Potential.from_document(potential), verified.labels)
-
-
 def _offers(
     potential: PotentialDocument, known: list[VerifiedCandidate], states: list[DefectState]
 ) -> list[Start]:
+    # imported late: it brings torch
     from defect_workflows.mlip.predict import Potential
     from defect_workflows.search.starts import exchanged_starts, worth_offering
 

@@ -18,6 +18,7 @@ from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import (
     Candidate,
+    RefinementStep,
     RelaxationRecord,
     SearchDocument,
     VerifiedCandidate,
@@ -168,6 +169,37 @@ def conclude_round(
         candidates, verification.verified, settled, defects, rounds, settings, relaxations
     )
     return RoundDocument(verified=list(settled), labels=labels, rounds=[*rounds, record])
+
+
+@reuse.job(output_schema=RefinementStep)
+def propose_step(
+    potential: PotentialDocument, verified: VerifiedCandidate, device: Device = "auto"
+) -> RefinementStep:
+    """Tell where the HSE06 minimum of a candidate should be.
+
+    A campaign that goes on takes the same steps: rounding would lead to others, whose single points
+    nobody has calculated.
+
+    Parameters
+    ----------
+    potential
+        The committee.
+    verified
+        The candidate with its HSE06 single points so far.
+    device
+        Where to run.
+    """
+    from defect_workflows.mlip.predict import Potential
+    from defect_workflows.search.refine import next_structure
+
+    labels = [label.fingerprint for label in verified.labels]
+    key = reuse.fingerprint("refinement step", potential.fingerprint, labels)
+
+    def computed() -> RefinementStep:
+        proposal = next_structure(Potential.from_document(potential, device), verified.labels)
+        return RefinementStep(fingerprint=key, structure=proposal.structure, gain=proposal.gain)
+
+    return reuse.finished_or(computed, key, RefinementStep)
 
 
 @reuse.job(output_schema=VerifiedCandidate)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -17,7 +17,6 @@ from defect_workflows.charge import with_charge
 from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
 from defect_workflows.documents.labels import Label, LevelOfTheory, RefusedLabel
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
-from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.makers import verification
 from defect_workflows.makers.labelling import MultiFidelityMaker
 from defect_workflows.makers.verification import (
@@ -27,6 +26,8 @@ from defect_workflows.makers.verification import (
     RefinementMaker,
     VerificationMaker,
 )
+from defect_workflows.mlip.predict import Potential
+from defect_workflows.search import refine
 from defect_workflows.search.contenders import winners
 from defect_workflows.search.refine import Proposal
 from defect_workflows.search.starts import exchanged_starts
@@ -148,12 +149,19 @@ def toy_verify_start(potential, start, point):
     return None if isinstance(point, RefusedLabel) else toy_verified(point, exchanged=True)
 
 
-def toy_proposal(potential, verified):
-    structure = verified.label.configuration.structure
-    charge, x = verified.label.charge, place(structure)
+def toy_minimiser(potential, labels):
+    """Half an Å at most to the toy's minimum, from the last single point."""
+    charge, x = labels[-1].charge, place(labels[-1].configuration.structure)
     energy, minimum, _ = toy_minimum(x, charge)
     step = np.clip(minimum - x, -0.5, 0.5)
-    return Proposal(toy_structure(x + step, charge), verified.energy - energy, abs(step))
+    return Proposal(toy_structure(x + step, charge), labels[-1].energy - energy, abs(step))
+
+
+@pytest.fixture
+def toy_steps(monkeypatch):
+    """Refinements of the toy propose its own steps."""
+    monkeypatch.setattr(Potential, "from_document", lambda document, device: document)
+    monkeypatch.setattr(refine, "next_structure", toy_minimiser)
 
 
 @job(data=["labels"])
@@ -178,14 +186,13 @@ def toy_states():
 
 @job
 def toy_potential():
-    """Something with a round: the toy's energies are its own."""
-    return RoundRecord(round=0, checks=[], level_change=None, converged=False, reasons=[])
+    """Something with a fingerprint and a round: the toy's energies are its own."""
+    return SearchDocument(fingerprint="toy", candidates=[], relaxations=[], control_gain=0.0)
 
 
 @pytest.mark.parametrize(("exchanges", "found"), [(5, 2.0), (1, 0.0)])
-def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, exchanges, found):
+def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exchanges, found):
     assert largest_force(toy_label(toy_configuration(SLOW, -1))) < COMPARED
-    monkeypatch.setattr(verification, "_proposal", toy_proposal)
     monkeypatch.setattr(
         verification, "_offers", lambda potential, known, states: exchanged_starts(known, states)
     )
@@ -214,8 +221,7 @@ def offered_high(x):
 
 
 @pytest.mark.parametrize(("trial", "points"), [(0, 1), (1, 2), (2, 4)])
-def test_an_offered_structure_waits_when_its_pace_will_not_do(monkeypatch, trial, points):
-    monkeypatch.setattr(verification, "_proposal", toy_proposal)
+def test_an_offered_structure_waits_when_its_pace_will_not_do(toy_steps, trial, points):
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
     both, potential = offered_high(-1.4), toy_potential()
     refined = maker.make(potential.output, both.output[0], 20, COMPARED, both.output, trial)
@@ -225,6 +231,30 @@ def test_an_offered_structure_waits_when_its_pace_will_not_do(monkeypatch, trial
     output = store.get_output(refined.uuid, which=last, load=True)
     # 1.96, 0.81, 0.16, 0 eV, the lowest being at -1
     assert len(MontyDecoder().process_decoded(output).labels) == points
+
+
+def test_a_refinement_that_is_repeated_takes_the_same_steps(monkeypatch, toy_steps):
+    maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+
+    def places():
+        both, potential = offered_high(-1.4), toy_potential()
+        refined = maker.make(potential.output, both.output[0], 20, COMPARED, both.output, trial=2)
+        responses = run_locally(
+            [both, potential, refined], store=store, log=False, ensure_success=True
+        )
+        output = store.get_output(refined.uuid, which=max(responses[refined.uuid]), load=True)
+        return [x.fingerprint for x in MontyDecoder().process_decoded(output).labels]
+
+    def rounded(potential, labels):
+        proposal = toy_minimiser(potential, labels)
+        x = place(proposal.structure) + 1e-5
+        return replace(proposal, structure=toy_structure(x, labels[-1].charge))
+
+    first = places()
+    monkeypatch.setattr(refine, "next_structure", rounded)
+    assert len(first) == 4
+    assert places() == first
 
 
 @job
