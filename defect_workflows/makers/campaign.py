@@ -14,7 +14,7 @@ from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
 from defect_workflows.makers.learning import TrainingMaker
-from defect_workflows.makers.verification import RefinementMaker, VerificationMaker
+from defect_workflows.makers.verification import RefinementDepth, RefinementMaker, VerificationMaker
 from defect_workflows.mlip.jobs import index_labels, select_configurations
 from defect_workflows.report.jobs import summarise
 from defect_workflows.search.jobs import conclude_round, gather, search_states
@@ -160,7 +160,7 @@ class CampaignMaker(Maker):
         together = staged(gather(known or [], verification.output.verified), "verify")
         settled = staged(
             self.refinement.settle(
-                potential.output, together.output, part(defects, "states"), **self.depth(number)
+                potential.output, together.output, part(defects, "states"), self.depth(number)
             ),
             "refine",
         )
@@ -196,8 +196,8 @@ class CampaignMaker(Maker):
         jobs = [potential, found, verification, together, settled, learnt, concluded, decision]
         return Flow(jobs, decision.output, name=f"round {number}")
 
-    def depth(self, number: int) -> dict[str, int | bool]:
-        """Return how far a round's candidates are settled: arguments of `RefinementMaker.settle`.
+    def depth(self, number: int) -> RefinementDepth:
+        """Return how far a round's candidates are settled.
 
         The last round's potential shall have learned all ground states, so that its search tells
         whether one was missed: the round before finds them, as far as is needed to compare. Rounds
@@ -212,13 +212,13 @@ class CampaignMaker(Maker):
         left = convergence.max_rounds - 1 - number
         if left > 1:
             few = min(convergence.round_refinements, convergence.max_refinements)
-            return {"limit": few, "exchanges": 1}
-        return {
-            "limit": convergence.max_refinements,
-            "exchanges": LAST_EXCHANGES,
-            "trial": convergence.round_refinements,
-            "to_the_end": left <= 0,
-        }
+            return RefinementDepth(limit=few)
+        return RefinementDepth(
+            limit=convergence.max_refinements,
+            exchanges=LAST_EXCHANGES,
+            trial=convergence.round_refinements,
+            to_the_end=left <= 0,
+        )
 
     @growing_job
     def decide(
@@ -267,7 +267,7 @@ class CampaignMaker(Maker):
                 potentials[-1],
                 concluded.part("verified"),
                 defects.part("states"),
-                **self.depth(convergence.max_rounds),
+                self.depth(convergence.max_rounds),
             ),
             "refine",
         )

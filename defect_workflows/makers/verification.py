@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jobflow import Flow, Job, Maker, Response
+from monty.json import MSONable
 
 from defect_workflows.campaign import ConvergenceSettings, DftSettings, SearchSettings
 from defect_workflows.dft.jobs import SinglePointMaker, collect_labels
@@ -128,6 +129,28 @@ class VerificationMaker(Maker):
         return Response(replace=staged(flow, "verify"))
 
 
+@dataclass(frozen=True)
+class RefinementDepth(MSONable):
+    """How far candidates are refined.
+
+    Parameters
+    ----------
+    limit
+        HSE06 single points to spend on one candidate, in all.
+    exchanges
+        How often structures are exchanged between charge states, at most.
+    trial
+        HSE06 single points that an exchanged structure gets, however high it is.
+    to_the_end
+        Whether what is lowest is refined to the end, or only as far as is needed to compare.
+    """
+
+    limit: int
+    exchanges: int = 1
+    trial: int = 0
+    to_the_end: bool = True
+
+
 @dataclass
 class RefinementMaker(Maker):
     """The last steps to the hybrid minima of candidates, one HSE06 single point at a time.
@@ -159,12 +182,11 @@ class RefinementMaker(Maker):
         self,
         potential: StoredOutput,
         verified: StoredOutput,
-        limit: int,
-        max_force: float,
         rivals: StoredOutput,
-        trial: int = 0,
+        depth: RefinementDepth,
+        max_force: float,
     ) -> Response | VerifiedCandidate:
-        """Return the candidate if its refinement is finished, else replace by the next point.
+        """Return the candidate if its refinement is finished, else replace by the next step.
 
         Parameters
         ----------
@@ -172,21 +194,19 @@ class RefinementMaker(Maker):
             The `PotentialDocument`.
         verified
             The candidate with its HSE06 labels so far.
-        limit
-            HSE06 single points to spend on it, in all.
-        max_force
-            Largest HSE06 force in eV/Å at which it ends.
         rivals
             Other verified candidates: where it leads into the minimum of one of them, it ends, and
             where it will not get below the lowest of them, it waits.
-        trial
-            HSE06 single points that an exchanged structure gets, however high it is.
+        depth
+            How many single points it gets.
+        max_force
+            Largest HSE06 force in eV/Å at which it ends.
         """
         found: VerifiedCandidate = verified.value()
         others: list[VerifiedCandidate] = rivals.value()
         lowest = winners([found, *others])[found.candidate.state]
-        if self.finished(found, limit, max_force) or not worth_refining(
-            found, lowest, self.convergence.refine_window, trial
+        if self.finished(found, depth.limit, max_force) or not worth_refining(
+            found, lowest, self.convergence.refine_window, depth.trial
         ):
             return found
         for rival in others:
@@ -194,7 +214,7 @@ class RefinementMaker(Maker):
                 fall = f"falls into a known minimum, {found.energy - rival.energy:.3f} eV below"
                 return found.model_copy(update={"refinement_ended": fall})
         step = propose_step(potential, verified)
-        onward = self.advance(step.output, potential, verified, limit, max_force, rivals, trial)
+        onward = self.advance(step.output, potential, verified, rivals, depth, max_force)
         flow = Flow([step, onward], onward.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
@@ -204,10 +224,9 @@ class RefinementMaker(Maker):
         step: StoredOutput,
         potential: StoredOutput,
         verified: StoredOutput,
-        limit: int,
-        max_force: float,
         rivals: StoredOutput,
-        trial: int = 0,
+        depth: RefinementDepth,
+        max_force: float,
     ) -> Response | VerifiedCandidate:
         """Return the candidate if its next single point would be wasted, else replace by that.
 
@@ -215,7 +234,7 @@ class RefinementMaker(Maker):
         ----------
         step
             The `RefinementStep`.
-        potential, verified, limit, max_force, rivals, trial
+        potential, verified, rivals, depth, max_force
             As in `make`.
         """
         found: VerifiedCandidate = verified.value()
@@ -228,7 +247,7 @@ class RefinementMaker(Maker):
             ChargedConfiguration.of(proposed.structure, origin), prev_dir=found.label.directory
         )
         extended = extend(verified, point.output)
-        again = self.make(potential, extended.output, limit, max_force, rivals, trial)
+        again = self.make(potential, extended.output, rivals, depth, max_force)
         flow = Flow([point, extended, again], again.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
@@ -264,10 +283,7 @@ class RefinementMaker(Maker):
         potential: StoredOutput,
         verified: StoredOutput,
         states: StoredOutput,
-        limit: int,
-        exchanges: int,
-        trial: int = 0,
-        to_the_end: bool = True,
+        depth: RefinementDepth,
     ) -> Response | list[VerifiedCandidate]:
         """Refine what may be a ground state, then offer it to the neighbouring charge states.
 
@@ -284,50 +300,45 @@ class RefinementMaker(Maker):
             Verified candidates of all states.
         states
             The defect states asked for.
-        limit
-            HSE06 single points to spend on one candidate, in all.
-        exchanges
-            How often structures are exchanged, at most.
-        trial
-            HSE06 single points that an exchanged structure gets, however high it is.
-        to_the_end
-            Whether what is lowest is refined to the end, or only as far as is needed to compare.
+        depth
+            How far they are refined, and how often exchanged.
         """
         known: list[VerifiedCandidate] = verified.value()
         jobs: list[Job] = []
         ends: list[Job] = []
         max_force = max(COMPARED, self.convergence.final_force)
-        unfinished = self._unfinished(known, limit, max_force, trial)
-        if exchanges and not unfinished:
+        unfinished = self._unfinished(known, depth, max_force)
+        if depth.exchanges and not unfinished:
             for start in _offers(potential.value(), known, states.value()):
                 point = self.hse06.make(_exchanged(start))
                 ends.append(verify_start(potential, start.name, point.output))
                 jobs.append(point)
-            exchanges -= bool(ends)
-        if to_the_end and not ends and not unfinished:
+            if ends:
+                depth = replace(depth, exchanges=depth.exchanges - 1)
+        if depth.to_the_end and not ends and not unfinished:
             # where this leads may be new to the neighbours in turn
             max_force = self.convergence.final_force
-            unfinished = self._unfinished(known, limit, max_force)
+            unfinished = self._unfinished(known, replace(depth, trial=0), max_force)
         ends += [
-            self.make(potential, verified.item(index), limit, max_force, verified, trial)
+            self.make(potential, verified.item(index), verified, depth, max_force)
             for index in unfinished
         ]
         if not ends:
             return known
         together = gather(verified, [end.output for end in ends], unfinished)
-        again = self.settle(potential, together.output, states, limit, exchanges, trial, to_the_end)
+        again = self.settle(potential, together.output, states, depth)
         again.name = "settle"
         flow = Flow([*jobs, *ends, together, again], again.output, name=f"{self.name} candidates")
         return Response(replace=staged(flow, "refine"))
 
     def _unfinished(
-        self, known: list[VerifiedCandidate], limit: int, max_force: float, trial: int = 0
+        self, known: list[VerifiedCandidate], depth: RefinementDepth, max_force: float
     ) -> list[int]:
         return next_refinements(
             known,
             self.convergence.refine_window,
-            lambda item: self.finished(item, limit, max_force),
-            trial,
+            lambda item: self.finished(item, depth.limit, max_force),
+            depth.trial,
         )
 
 

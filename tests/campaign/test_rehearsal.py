@@ -149,7 +149,7 @@ def test_running_again_shows_what_is_there(rehearsal_run):
 
 def test_other_settings_of_the_levels_compute_nothing_else_again(rehearsal_run):
     before, text = rehearsal_run.levels(), rehearsal_run.campaign.read_text()
-    expensive = ("single point", "train", "search")
+    expensive = ("single point", "train", "search", "propose")
     for changed in (text.replace("dielectric: 9.8", "dielectric: 10.8"), text):
         rehearsal_run.campaign.write_text(changed)
         done = command(

@@ -23,6 +23,7 @@ from defect_workflows.makers.verification import (
     COMPARED,
     LEAST_GAIN,
     NEARLY,
+    RefinementDepth,
     RefinementMaker,
     VerificationMaker,
 )
@@ -200,7 +201,10 @@ def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exch
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
     first, states, potential = first_candidates(), toy_states(), toy_potential()
     settled = maker.settle(
-        potential.output, first.output, states.output, limit=20, exchanges=exchanges, trial=3
+        potential.output,
+        first.output,
+        states.output,
+        RefinementDepth(limit=20, exchanges=exchanges, trial=3),
     )
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     responses = run_locally(
@@ -224,7 +228,8 @@ def offered_high(x):
 def test_an_offered_structure_waits_when_its_pace_will_not_do(toy_steps, trial, points):
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
     both, potential = offered_high(-1.4), toy_potential()
-    refined = maker.make(potential.output, both.output[0], 20, COMPARED, both.output, trial)
+    depth = RefinementDepth(limit=20, trial=trial)
+    refined = maker.make(potential.output, both.output[0], both.output, depth, COMPARED)
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     responses = run_locally([both, potential, refined], store=store, log=False, ensure_success=True)
     last = max(responses[refined.uuid])
@@ -235,11 +240,12 @@ def test_an_offered_structure_waits_when_its_pace_will_not_do(toy_steps, trial, 
 
 def test_a_refinement_that_is_repeated_takes_the_same_steps(monkeypatch, toy_steps):
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
+    depth = RefinementDepth(limit=20, trial=2)
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
 
     def places():
         both, potential = offered_high(-1.4), toy_potential()
-        refined = maker.make(potential.output, both.output[0], 20, COMPARED, both.output, trial=2)
+        refined = maker.make(potential.output, both.output[0], both.output, depth, COMPARED)
         responses = run_locally(
             [both, potential, refined], store=store, log=False, ensure_success=True
         )
