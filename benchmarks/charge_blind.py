@@ -59,7 +59,7 @@ def blind(labels: Sequence[Label], steps: int) -> Potential:
         Baseline(fidelity=fidelity, charge=charge, offset=potential.offset(fidelity, 0) + offset)
         for (fidelity, charge), offset in offsets.items()
     ]
-    document = potential.document.model_copy(update={"baseline": baseline})
+    document = potential.document.model_copy(update={"baseline": baseline, "shifts": []})
     return Potential(document, potential.models, potential.device)
 
 

@@ -54,7 +54,7 @@ def last_potential(workdir: Path) -> PotentialDocument:
 def one_by_one(
     potential: Potential, structures: Sequence[Structure], optimiser: str, max_steps: int
 ) -> tuple[list[float | None], int, float]:
-    """Relax with ASE; energies in eV with the charge offset, steps, seconds. None: unconverged."""
+    """Relax with ASE; energies in eV as `predict` gives them, steps, seconds. None: unconverged."""
     calculator = MACECalculator(
         models=[potential.models[0]],
         device=potential.device.type,
@@ -70,8 +70,8 @@ def one_by_one(
         relaxation = getattr(ase.optimize, optimiser)(atoms, logfile=None, maxstep=MAX_STEP)
         done = relaxation.run(fmax=COARSE_FORCE, steps=max_steps)
         steps += relaxation.nsteps
-        offset = potential.offset(FIDELITY, charge_of(structure))
-        energies.append(atoms.get_potential_energy() + offset if done else None)
+        zero = potential.zero(FIDELITY, charge_of(structure), structure.atomic_numbers)
+        energies.append(atoms.get_potential_energy() + zero if done else None)
     return energies, steps, time.perf_counter() - began
 
 

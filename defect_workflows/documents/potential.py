@@ -48,6 +48,19 @@ class Baseline(Document):
     offset: float = Field(description="Offset in eV per supercell.")
 
 
+class EnergyShift(Document):
+    """Energy added at prediction to cells of one composition and charge, fitted after training."""
+
+    fidelity: Fidelity = Field(description="Head it belongs to.")
+    formula: str = Field(description="Composition of the cell.")
+    charge: int = Field(description="Charge in units of e.")
+    shift: float = Field(
+        description="Mean of label minus committee in eV per supercell over the labels trained on, "
+        "of low-lying ones above all."
+    )
+    labels: int = Field(description="Number of these labels.")
+
+
 class AtomEnergy(Document):
     """E0 of an element at a fidelity, fitted on neutral labels."""
 
@@ -75,6 +88,7 @@ class ParityPoint(Document):
     charge: int = Field(description="Charge in units of e.")
     state: str = Field(description="Defect state or 'bulk'.")
     family: str = Field(description="Geometry family of the configuration.")
+    formula: str = Field(default="", description="Composition of the cell.")
     atoms: int = Field(description="Number of atoms.")
     energy: float = Field(description="Energy of the label in eV.")
     predicted: float = Field(description="Energy of the committee mean in eV.")
@@ -151,6 +165,9 @@ class PotentialDocument(Document):
     cutoff: float = Field(description="Cutoff radius in Å.")
     members: list[CommitteeMember] = Field(description="The committee.")
     baseline: list[Baseline] = Field(description="Offset per head and charge.")
+    shifts: list[EnergyShift] = Field(
+        default_factory=list, description="Shift per head, composition and charge."
+    )
     atom_energies: list[AtomEnergy] = Field(description="E0 per head and element.")
     errors: list[ErrorRecord] = Field(description="Errors per split, head and charge.")
     parity: list[ParityPoint] = Field(description="Labels beside predictions.")

@@ -25,6 +25,7 @@ from defect_workflows.mlip.calibration import (
 from defect_workflows.mlip.evaluate import error_table, parity_points
 from defect_workflows.mlip.predict import Potential, load_model, resolve_device
 from defect_workflows.mlip.train import prepare
+from defect_workflows.mlip.zero import fit_shifts, shifted
 
 if TYPE_CHECKING:
     from defect_workflows.campaign import PotentialSettings
@@ -95,10 +96,13 @@ def make_potential(
         for member, model in zip(members, models, strict=True)
     ]
     parity = parity_points(Potential(document, models, device), prepared.splits)
+    shifts = fit_shifts(parity)
+    parity = shifted(parity, shifts)
     calibration = calibrate(energy_errors(parity))
     return document.model_copy(
         update={
             "probes": probes,
+            "shifts": shifts,
             "parity": with_sigmas(parity, calibration),
             "errors": error_table(parity),
             "calibration": calibration,

@@ -39,6 +39,7 @@ def _parity(potential: Potential, split: str, labels: Sequence[Label]) -> list[P
             charge=label.charge,
             state=label.configuration.origin.state,
             family=label.configuration.origin.family,
+            formula=label.configuration.structure.composition.formula,
             atoms=len(label.forces),
             energy=label.energy,
             predicted=prediction.energy,

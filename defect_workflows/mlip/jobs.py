@@ -104,7 +104,10 @@ def make_potential(
     from defect_workflows.mlip import assemble
 
     key = reuse.fingerprint(
-        "potential", *_inputs(labels, settings), [member.sha256 for member in members], round
+        "shifted potential",
+        *_inputs(labels, settings),
+        [member.sha256 for member in members],
+        round,
     )
     return reuse.finished_or(
         lambda: assemble.make_potential(labels.labels, settings, members, key, round),

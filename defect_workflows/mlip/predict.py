@@ -8,8 +8,10 @@ import defect_workflows.mlip.quiet  # noqa: F401
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -17,6 +19,7 @@ import torch
 import torch_sim as ts
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 from mace.tools.torch_geometric.dataloader import Collater
+from pymatgen.core import Composition
 from torch_sim.models.interface import ModelInterface
 
 from defect_workflows.charge import CALCULATOR_KEY, charge_of, to_atoms
@@ -41,7 +44,8 @@ class Prediction:
     Attributes
     ----------
     energy
-        Mean of the committee in eV, on the scale of the labels (E0s and charge offset included).
+        Mean of the committee in eV, on the scale of the labels (E0s, charge offset and shift
+        included).
     members
         Energy of each member in eV, on the same scale, shape (models,).
     spread
@@ -91,7 +95,7 @@ def load_model(member: CommitteeMember, device: torch.device) -> Any:
 
 
 class Potential:
-    """A committee of MACE models with the charge offsets and the domain of its document.
+    """A committee of MACE models with the zeros of energy and the domain of its document.
 
     Everything asked of it is checked first: fidelity, charge, elements and cell size must be what
     it was trained on, or `PotentialError` (`UnknownFidelityError`, `MissingChargeError`) is raised.
@@ -105,6 +109,10 @@ class Potential:
         self.device = device
         self.heads: list[Fidelity] = list(document.heads)
         self._offsets = {(b.fidelity, b.charge): b.offset for b in document.baseline}
+        self._shifts = {
+            (item.fidelity, item.charge, _cell(item.formula)): item.shift
+            for item in document.shifts
+        }
 
     @classmethod
     def from_document(cls, document: PotentialDocument, device: Device = "auto") -> Potential:
@@ -141,6 +149,24 @@ class Potential:
                 f"{', '.join(map(str, known))} only"
             )
         return self._offsets[fidelity, charge]
+
+    def zero(self, fidelity: Fidelity, charge: int, numbers: Iterable[int]) -> float:
+        """Return the energy in eV to add to what the models say of a cell: offset and shift.
+
+        Parameters
+        ----------
+        fidelity, charge
+            Head and charge.
+        numbers
+            Atomic numbers of its atoms.
+
+        Raises
+        ------
+        UnknownFidelityError, PotentialError
+            As `offset`.
+        """
+        shift = self._shifts.get((fidelity, charge, frozenset(Counter(numbers).items())), 0.0)
+        return self.offset(fidelity, charge) + shift
 
     def energy_sigma(self, spread: float) -> float:
         """Return the standard deviation of a supercell's energy in eV for a spread in eV.
@@ -208,11 +234,11 @@ class Potential:
             for i, structure in enumerate(batch):
                 energy, force = energies[:, i], per_structure[i]
                 several = len(self.models) > 1
-                offset = self.offset(fidelity, charge_of(structure))
+                zero = self.zero(fidelity, charge_of(structure), structure.atomic_numbers)
                 predictions.append(
                     Prediction(
-                        energy=energy.mean() + offset,
-                        members=energy + offset,
+                        energy=energy.mean() + zero,
+                        members=energy + zero,
                         spread=energy.std(ddof=1) if several else 0.0,
                         forces=force.mean(axis=0),
                         force_spread=np.sqrt(force.var(axis=0, ddof=1).sum(axis=-1))
@@ -225,7 +251,7 @@ class Potential:
     def evaluate(
         self, structures: Sequence[Structure], fidelity: Fidelity
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each model says of one batch, without the charge offset.
+        """Return what each model says of one batch, without the `zero` of energy.
 
         Returns
         -------
@@ -265,7 +291,7 @@ class Potential:
     def torchsim_model(self, fidelity: Fidelity, committee: bool = True) -> CommitteeModel:
         """Return a torch-sim model: the committee's mean, or the first member alone.
 
-        Its energies, charge offset included, and forces are those of `predict`. Make its states
+        Its energies, `zero` included, and forces are those of `predict`. Make its states
         with `state`.
         """
         head_index(fidelity, self.heads)
@@ -281,7 +307,7 @@ class Potential:
                 )
                 for model in models
             ],
-            {charge: offset for (f, charge), offset in self._offsets.items() if f == fidelity},
+            partial(self.zero, fidelity),
         )
 
     def _batches(self, structures: Sequence[Structure]) -> list[list[Structure]]:
@@ -294,13 +320,28 @@ class Potential:
         return batches
 
 
-class CommitteeModel(ModelInterface):
-    """Mean of MACE models in torch-sim, with the charge offset of each system added."""
+def _cell(formula: str) -> frozenset[tuple[int, int]]:
+    """Return atomic numbers with the number of their atoms."""
+    return frozenset((element.Z, round(n)) for element, n in Composition(formula).items())
 
-    def __init__(self, models: Sequence[MaceTorchSimModel], offsets: dict[int, float]) -> None:
+
+class CommitteeModel(ModelInterface):
+    """Mean of MACE models in torch-sim, with the zero of energy of each system added.
+
+    Parameters
+    ----------
+    models
+        The models.
+    zero
+        Returns the energy in eV to add for a charge and atomic numbers.
+    """
+
+    def __init__(
+        self, models: Sequence[MaceTorchSimModel], zero: Callable[[int, list[int]], float]
+    ) -> None:
         super().__init__()
         self.models = torch.nn.ModuleList(models)
-        self.offsets = offsets
+        self.zero = zero
         self._device = models[0].device
         self._dtype = models[0].dtype
         self._compute_forces = True
@@ -318,15 +359,14 @@ class CommitteeModel(ModelInterface):
         charges = getattr(state, "charge", None)
         if charges is None:
             raise PotentialError("torch-sim state: found no charge, expected one per system")
-        try:
-            offsets = [self.offsets[round(charge)] for charge in charges.tolist()]
-        except KeyError as error:
-            raise PotentialError(
-                f"charge: found {error}, expected one of {', '.join(map(str, self.offsets))}"
-            ) from None
+        cells = state.atomic_numbers.split(torch.bincount(state.system_idx).tolist())
+        zeros = [
+            self.zero(round(charge), cell.tolist())
+            for charge, cell in zip(charges.tolist(), cells, strict=True)
+        ]
         outputs = [model(state) for model in self.models]
         energy = torch.stack([output["energy"] for output in outputs]).mean(dim=0)
         return {
-            "energy": energy + torch.tensor(offsets, device=energy.device, dtype=energy.dtype),
+            "energy": energy + torch.tensor(zeros, device=energy.device, dtype=energy.dtype),
             "forces": torch.stack([output["forces"] for output in outputs]).mean(dim=0),
         }

@@ -46,7 +46,7 @@ class Preset:
 PRESETS = {
     # Two interactions see 9 Å through a cutoff of 4.5 Å, at the price of one through 6 Å.
     "small": Preset(
-        soft_force=2.0,
+        soft_force=0.5,
         cutoff=4.5,
         channels=16,
         max_l=1,
@@ -57,7 +57,7 @@ PRESETS = {
         learning_rate=0.02,
         batch_size=2,
         epochs=90,
-        continued_epochs=60,
+        continued_epochs=45,
     ),
     "standard": Preset(
         cutoff=6.0,

@@ -51,6 +51,11 @@ if TYPE_CHECKING:
     from defect_workflows.documents.labels import Label
 
 
+FEWEST_WATCHED = 10
+"""Labels of the validation set from which on it decides when a training ends: what a handful of
+them says of an epoch is noise, and weights from before the end of the schedule are not annealed."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Labels split and referenced: what every member of a committee shares."""
@@ -134,6 +139,7 @@ def train_member(
         # the hybrid's errors decide, as far as any are known
         watched = prepared.splits.valid
         watched = [x for x in watched if x.fidelity == reference.heads[-1]] or watched
+        watched = watched if len(watched) >= FEWEST_WATCHED else []
         train, valid = (
             graphs_of(part, reference, cutoff, preset.soft_force, dtype)
             for part in (trained_on(prepared, settings), watched)

@@ -1,0 +1,71 @@
+"""The zero of energy of each cell, after training: what the models are wrong by on average.
+
+Energies of cells of one composition and charge have errors in common. A short training leaves
+some: the loss counts energies per atom, and 2 meV/atom are 0.1 eV of a supercell. Their mean over
+what was trained on is known, so it is taken off. Low-lying labels decide it: transition levels are
+differences of ground states, and a model that is not fitted to the end has the wells too shallow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from defect_workflows.documents.potential import EnergyShift, ParityPoint
+
+LOW_LYING = 0.3
+"""Height in eV above the lowest label of its cell and charge from which on a label counts less, by
+the inverse square."""
+
+
+def fit_shifts(points: Iterable[ParityPoint]) -> list[EnergyShift]:
+    """Return what to add to predicted energies, per head, composition and charge.
+
+    Parameters
+    ----------
+    points
+        Labels beside predictions without shifts; those trained on count.
+    """
+    cells: dict[tuple, list[ParityPoint]] = {}
+    for point in points:
+        if point.split == "train":
+            cells.setdefault((point.fidelity, point.formula, point.charge), []).append(point)
+    return [
+        EnergyShift(
+            fidelity=fidelity,
+            formula=formula,
+            charge=charge,
+            shift=_low_lying_mean(trained),
+            labels=len(trained),
+        )
+        for (fidelity, formula, charge), trained in sorted(cells.items())
+    ]
+
+
+def _low_lying_mean(points: Sequence[ParityPoint]) -> float:
+    """Return the mean of label minus prediction in eV, of low-lying labels above all."""
+    energies = np.array([point.energy for point in points])
+    missing = energies - np.array([point.predicted for point in points])
+    return float(np.average(missing, weights=_weights(energies)))
+
+
+def _weights(energies: np.ndarray) -> np.ndarray:
+    return 1.0 / (1.0 + ((energies - energies.min()) / LOW_LYING) ** 2)
+
+
+def shifted(points: Iterable[ParityPoint], shifts: Iterable[EnergyShift]) -> list[ParityPoint]:
+    """Return labels beside predictions with shifts."""
+    by_cell = {(item.fidelity, item.formula, item.charge): item.shift for item in shifts}
+    moved = []
+    for point in points:
+        shift = by_cell.get((point.fidelity, point.formula, point.charge), 0.0)
+        moved.append(
+            point.model_copy(
+                update={
+                    "predicted": point.predicted + shift,
+                    "members": [energy + shift for energy in point.members],
+                }
+            )
+        )
+    return moved
