@@ -14,6 +14,7 @@ from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.levels import LevelsResult
 from defect_workflows.documents.potential import (
     Calibration,
+    EnergyShift,
     ErrorRecord,
     ParityPoint,
     PotentialDocument,
@@ -37,6 +38,9 @@ class PotentialSummary(Document):
         description="Smallest and largest number of atoms per cell in the training data."
     )
     cutoff: float = Field(description="Cutoff radius in Å.")
+    shifts: list[EnergyShift] = Field(
+        default_factory=list, description="Shift per head, composition and charge."
+    )
     calibration: Calibration | None = Field(description="How far its spread can be trusted.")
     difference_calibration: Calibration | None = Field(
         default=None, description="The same of energy differences between structures of one state."
@@ -60,6 +64,7 @@ class PotentialSummary(Document):
             charges=potential.charges,
             atoms=potential.atoms,
             cutoff=potential.cutoff,
+            shifts=potential.shifts,
             calibration=potential.calibration,
             difference_calibration=potential.difference_calibration,
             training_labels=potential.training_labels,

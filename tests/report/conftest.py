@@ -32,7 +32,13 @@ from defect_workflows.documents.levels import (
     StateEnergy,
     TransitionLevel,
 )
-from defect_workflows.documents.potential import Calibration, ErrorRecord, ParityPoint, Probe
+from defect_workflows.documents.potential import (
+    Calibration,
+    EnergyShift,
+    ErrorRecord,
+    ParityPoint,
+    Probe,
+)
 from defect_workflows.documents.search import (
     Candidate,
     RelaxationRecord,
@@ -231,6 +237,9 @@ def potential(round_number: int) -> PotentialSummary:
     return PotentialSummary(
         round=round_number, fingerprint="p" * 64, heads=["pbe", "hse06"], sha256=["a" * 64] * 2,
         elements=["Cd", "Te"], charges=[-2, -1, 0], atoms=(53, 54), cutoff=6.0,
+        shifts=[
+            EnergyShift(fidelity="hse06", formula="Cd26 Te27", charge=-1, shift=0.0614, labels=9)
+        ],
         calibration=Calibration(
             labels=12, families=4, within=0.5, scale=1.7, floor=0.01, within_sigma=0.67, heads=[]
         ),

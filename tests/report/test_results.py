@@ -87,6 +87,7 @@ def test_page_has_the_card_of_the_potential(folder):
     assert "holds 50 % of the energy errors of 12 held-out labels" in page
     assert "one sigma holds 67 % of them" in page
     assert "too few labels" in page
+    assert "hse06, in meV per cell: Cd26 Te27, charge −1: −61." in page
 
 
 def test_without_rehearsal_no_banner(tmp_path):
