@@ -216,8 +216,8 @@ def test_torch_sim_agrees_with_predict(potential: Potential, labels: list[Label]
 
 def test_one_member_alone_in_torch_sim(potential: Potential, structure: Structure) -> None:
     alone = potential.torchsim_model("pbe", committee=False)(potential.state([structure], "pbe"))
-    energies, _ = potential.evaluate([structure], "pbe")
-    assert alone["energy"].item() == pytest.approx(energies[0, 0], abs=1e-8)
+    (prediction,) = potential.predict([structure], "pbe")
+    assert alone["energy"].item() == pytest.approx(prediction.members[0], abs=1e-8)
 
 
 def test_forces_are_the_derivative_of_the_energy(
