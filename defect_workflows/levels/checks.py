@@ -153,7 +153,9 @@ def note_state(
     notes.extend(analysis.warnings, name)
     if item.candidate is None or item.lowest is None:
         return
-    preference = item.candidate.energy - item.lowest.energy
+    # a winner of an earlier round has its energy from another potential, and was refined since
+    found = item.candidate if item.candidate in item.candidates else item.calculation
+    preference = found.energy - item.lowest.energy
     if preference > SAME_MINIMUM:
         notes.add(
             "potential_other_minimum",

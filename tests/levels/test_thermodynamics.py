@@ -139,6 +139,18 @@ def test_levels_of_the_potential_alone(published):
     assert result.levels.states[0].energy_mlip == searched[0].candidates[0].energy
 
 
+@pytest.mark.parametrize(("lower", "noted"), [(-0.01, 0), (0.3, 3)])
+def test_a_winner_of_an_earlier_round_is_not_judged_by_another_potential(published, lower, noted):
+    host, bulk, calculations, analyses = published
+    searched = []
+    for item in calculations:
+        energy = item.calculation.energy
+        winner, lowest = candidate(item, energy + 2.4), candidate(item, energy - lower)
+        searched.append(replace(item, candidate=winner, candidates=[lowest], energy_error=0.5))
+    result = assemble(host.name, bulk, searched, analyses)
+    assert codes(result).count("potential_other_minimum") == noted
+
+
 def test_unverified_states_are_visible(published):
     """A neutral one uses the potential's energy; a charged one has no correction, so no level."""
     host, bulk, calculations, analyses = published
