@@ -18,7 +18,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from monty.json import MontyDecoder
 from rich.console import Console
 from rich.table import Table
 from strategies import fit, rms
@@ -26,11 +25,11 @@ from strategies import fit, rms
 from defect_workflows.documents.defects import BULK, defect_of
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.potential import ParityPoint
-from defect_workflows.mlip.dataset import Splits
+from defect_workflows.mlip.dataset import Splits, unique
 from defect_workflows.mlip.evaluate import parity_points
 from defect_workflows.mlip.presets import PRESETS
 from defect_workflows.mlip.zero import fit_shifts, shifted
-from defect_workflows.running.stores import embedded_store
+from defect_workflows.running.campaign import dataset_labels, finished_result
 from defect_workflows.search.cluster import displacements
 
 FIDELITY = "hse06"
@@ -42,16 +41,8 @@ UNSEEN = 0.15
 
 
 def labels_of(workdir: Path) -> list[Label]:
-    """Return every label that a campaign calculated, once."""
-    store = embedded_store(workdir)
-    store.connect()
-    found: dict[str, Label] = {}
-    for job in store.query({"name": {"$regex": "single point$"}}, properties=["uuid", "index"]):
-        output = store.get_output(job["uuid"], which=job["index"], load=True)
-        label = MontyDecoder().process_decoded(output)
-        if isinstance(label, Label):
-            found.setdefault(label.fingerprint, label)
-    return list(found.values())
+    """Return every label of a finished campaign."""
+    return unique(dataset_labels(workdir, finished_result(workdir).dataset))
 
 
 def far_from(known: Sequence[Label], label: Label) -> bool:

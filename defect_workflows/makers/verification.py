@@ -203,11 +203,11 @@ class RefinementMaker(Maker):
             Largest HSE06 force in eV/Å at which it ends.
         """
         found: VerifiedCandidate = verified.value()
+        if self.finished(found, depth.limit, max_force):
+            return found
         others: list[VerifiedCandidate] = rivals.value()
         lowest = winners([found, *others])[found.candidate.state]
-        if self.finished(found, depth.limit, max_force) or not worth_refining(
-            found, lowest, self.convergence.refine_window, depth.trial
-        ):
+        if not worth_refining(found, lowest, self.convergence.refine_window, depth.trial):
             return found
         for rival in others:
             if falls_into(found, rival):

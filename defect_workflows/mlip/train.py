@@ -137,9 +137,10 @@ def train_member(
         model, foundation = _start(prepared, settings, previous, preset, device)
         cutoff = preset.cutoff if model is None else float(model.r_max)
         # the hybrid's errors decide, as far as any are known
-        watched = prepared.splits.valid
-        watched = [x for x in watched if x.fidelity == reference.heads[-1]] or watched
-        watched = watched if len(watched) >= FEWEST_WATCHED else []
+        valid_labels = prepared.splits.valid
+        watched = [x for x in valid_labels if x.fidelity == reference.heads[-1]] or valid_labels
+        if len(watched) < FEWEST_WATCHED:
+            watched = []
         train, valid = (
             graphs_of(part, reference, cutoff, preset.soft_force, dtype)
             for part in (trained_on(prepared, settings), watched)

@@ -13,6 +13,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from defect_workflows.documents.potential import EnergyShift, ParityPoint
+from defect_workflows.fidelity import Fidelity
+
+type Cell = tuple[Fidelity, str, int]
+"""Head, composition and charge."""
 
 LOW_LYING = 0.3
 """Height in eV above the lowest label of its cell and charge from which on a label counts less, by
@@ -27,10 +31,10 @@ def fit_shifts(points: Iterable[ParityPoint]) -> list[EnergyShift]:
     points
         Labels beside predictions without shifts; those trained on count.
     """
-    cells: dict[tuple, list[ParityPoint]] = {}
+    cells: dict[Cell, list[ParityPoint]] = {}
     for point in points:
         if point.split == "train":
-            cells.setdefault((point.fidelity, point.formula, point.charge), []).append(point)
+            cells.setdefault(_cell(point), []).append(point)
     return [
         EnergyShift(
             fidelity=fidelity,
@@ -43,23 +47,24 @@ def fit_shifts(points: Iterable[ParityPoint]) -> list[EnergyShift]:
     ]
 
 
+def _cell(item: ParityPoint | EnergyShift) -> Cell:
+    return item.fidelity, item.formula, item.charge
+
+
 def _low_lying_mean(points: Sequence[ParityPoint]) -> float:
     """Return the mean of label minus prediction in eV, of low-lying labels above all."""
     energies = np.array([point.energy for point in points])
     missing = energies - np.array([point.predicted for point in points])
-    return float(np.average(missing, weights=_weights(energies)))
-
-
-def _weights(energies: np.ndarray) -> np.ndarray:
-    return 1.0 / (1.0 + ((energies - energies.min()) / LOW_LYING) ** 2)
+    heights = energies - energies.min()
+    return float(np.average(missing, weights=1.0 / (1.0 + (heights / LOW_LYING) ** 2)))
 
 
 def shifted(points: Iterable[ParityPoint], shifts: Iterable[EnergyShift]) -> list[ParityPoint]:
     """Return labels beside predictions with shifts."""
-    by_cell = {(item.fidelity, item.formula, item.charge): item.shift for item in shifts}
+    by_cell = {_cell(item): item.shift for item in shifts}
     moved = []
     for point in points:
-        shift = by_cell.get((point.fidelity, point.formula, point.charge), 0.0)
+        shift = by_cell.get(_cell(point), 0.0)
         moved.append(
             point.model_copy(
                 update={

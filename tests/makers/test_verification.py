@@ -191,6 +191,18 @@ def toy_potential():
     return SearchDocument(fingerprint="toy", candidates=[], relaxations=[], control_gain=0.0)
 
 
+def memory_store():
+    return JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+
+
+def outcome(jobs, store):
+    """What the last job, or what it was replaced by, returns."""
+    responses = run_locally(jobs, store=store, log=False, ensure_success=True)
+    last = max(responses[jobs[-1].uuid])
+    output = store.get_output(jobs[-1].uuid, which=last, load=True)
+    return MontyDecoder().process_decoded(output)
+
+
 @pytest.mark.parametrize(("exchanges", "found"), [(5, 2.0), (1, 0.0)])
 def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exchanges, found):
     assert largest_force(toy_label(toy_configuration(SLOW, -1))) < COMPARED
@@ -206,13 +218,7 @@ def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exch
         states.output,
         RefinementDepth(limit=20, exchanges=exchanges, trial=3),
     )
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    responses = run_locally(
-        [first, states, potential, settled], store=store, log=False, ensure_success=True
-    )
-    last = max(responses[settled.uuid])
-    output = store.get_output(settled.uuid, which=last, load=True)
-    best = winners(MontyDecoder().process_decoded(output))
+    best = winners(outcome([first, states, potential, settled], memory_store()))
     ends = {item.label.charge: place(item.label.configuration.structure) for item in best.values()}
     assert ends == pytest.approx({-1: 2.0, 0: found}, abs=0.05)
 
@@ -230,37 +236,29 @@ def test_an_offered_structure_waits_when_its_pace_will_not_do(toy_steps, trial, 
     both, potential = offered_high(-1.4), toy_potential()
     depth = RefinementDepth(limit=20, trial=trial)
     refined = maker.make(potential.output, both.output[0], both.output, depth, COMPARED)
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    responses = run_locally([both, potential, refined], store=store, log=False, ensure_success=True)
-    last = max(responses[refined.uuid])
-    output = store.get_output(refined.uuid, which=last, load=True)
     # 1.96, 0.81, 0.16, 0 eV, the lowest being at -1
-    assert len(MontyDecoder().process_decoded(output).labels) == points
+    assert len(outcome([both, potential, refined], memory_store()).labels) == points
 
 
 def test_a_refinement_that_is_repeated_takes_the_same_steps(monkeypatch, toy_steps):
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
     depth = RefinementDepth(limit=20, trial=2)
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store = memory_store()
 
-    def places():
+    def labels():
         both, potential = offered_high(-1.4), toy_potential()
         refined = maker.make(potential.output, both.output[0], both.output, depth, COMPARED)
-        responses = run_locally(
-            [both, potential, refined], store=store, log=False, ensure_success=True
-        )
-        output = store.get_output(refined.uuid, which=max(responses[refined.uuid]), load=True)
-        return [x.fingerprint for x in MontyDecoder().process_decoded(output).labels]
+        return [x.fingerprint for x in outcome([both, potential, refined], store).labels]
 
-    def rounded(potential, labels):
-        proposal = toy_minimiser(potential, labels)
+    def rounded(potential, known):
+        proposal = toy_minimiser(potential, known)
         x = place(proposal.structure) + 1e-5
-        return replace(proposal, structure=toy_structure(x, labels[-1].charge))
+        return replace(proposal, structure=toy_structure(x, known[-1].charge))
 
-    first = places()
+    first = labels()
     monkeypatch.setattr(refine, "next_structure", rounded)
     assert len(first) == 4
-    assert places() == first
+    assert labels() == first
 
 
 @job
@@ -293,7 +291,7 @@ def test_a_label_next_to_a_candidate_is_used_again(monkeypatch):
     monkeypatch.setattr(verification, "verify_candidates", toy_verify)
     first, found = first_candidates(), toy_search()
     made = VerificationMaker().make(found.output, found.output, found.output, 1, first.output)
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store = memory_store()
     responses = run_locally([first, found, made], store=store, log=False, ensure_success=True)
     last = max(responses[made.uuid])
     points = store.get_output(made.uuid, which=last, load=True)
