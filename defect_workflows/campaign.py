@@ -238,7 +238,10 @@ class SearchSettings(Section):
         default=4,
         ge=0,
         description="Starts per state that left the domain of the potential, of which a frame is "
-        "labelled between rounds at both fidelities.",
+        "labelled between rounds, at PBE.",
+    )
+    unresolved_hse06: int = Field(
+        default=1, ge=0, description="So many of these per state are labelled at HSE06 too."
     )
 
 

@@ -53,6 +53,7 @@ def make_plan(campaign: Campaign) -> Plan:
     shortlisted = campaign.search.shortlist * states
     uncertain = campaign.search.uncertain * states
     unresolved = campaign.search.unresolved * states
+    dear = min(campaign.search.unresolved, campaign.search.unresolved_hse06) * states
     first = min(campaign.convergence.round_refinements, campaign.convergence.max_refinements)
     exchanged = 2 * states * (rounds + LAST_EXCHANGES)
     steps = [
@@ -67,7 +68,7 @@ def make_plan(campaign: Campaign) -> Plan:
             stage="verify",
             what=f"{rounds} rounds: shortlist, frames of lost starts, uncertain ones at PBE",
             pbe=rounds * shortlisted + (rounds - 1) * (uncertain + unresolved),
-            hse06=rounds * shortlisted + (rounds - 1) * unresolved,
+            hse06=rounds * shortlisted + (rounds - 1) * dear,
         ),
         PlannedStep(
             stage="refine",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -104,10 +106,10 @@ class VerificationMaker(Maker):
             else:
                 pairs.append(self.single_points.make(configuration_of(item, number)))
                 points.append(pairs[-1].output["hse06"])
-        # nothing learns from frames of the last round; where the search lost its way both
-        # fidelities are needed, where it did not PBE teaches the geometry
+        # nothing learns from frames of the last round; PBE teaches most of the geometry
         last = number + 1 >= self.convergence.max_rounds
-        cheap, dear = ([], []) if last else (document.uncertain, document.unresolved)
+        dear, lost = _first_of_each(document.unresolved, self.search.unresolved_hse06)
+        cheap, dear = ([], []) if last else ([*document.uncertain, *lost], dear)
         low = [self.single_points.pbe.make(frame) for frame in cheap]
         frames = MultiFidelityMaker.from_settings(self.single_points.pbe.settings)
         both = [frames.make(frame, insist=False) for frame in dear]
@@ -360,6 +362,18 @@ def _exchanged(start: Start) -> ChargedConfiguration:
         start.structure,
         Origin(state=start.state, family=f"{defect}/{start.name}", kind="search"),
     )
+
+
+def _first_of_each(
+    frames: Sequence[ChargedConfiguration], number: int
+) -> tuple[list[ChargedConfiguration], list[ChargedConfiguration]]:
+    """Return the first frames of every state, so many of each, and the others."""
+    first: dict[str, list[ChargedConfiguration]] = defaultdict(list)
+    others = []
+    for frame in frames:
+        of_state = first[frame.origin.state]
+        (of_state if len(of_state) < number else others).append(frame)
+    return [frame for of_state in first.values() for frame in of_state], others
 
 
 def configuration_of(candidate: Candidate, round_number: int) -> ChargedConfiguration:

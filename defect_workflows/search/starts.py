@@ -21,7 +21,7 @@ from defect_workflows.distortions import (
 from defect_workflows.documents.defects import BULK, DefectState
 from defect_workflows.documents.search import CAUTION, VerifiedCandidate
 from defect_workflows.energies import energy_left
-from defect_workflows.search.cluster import same
+from defect_workflows.search.cluster import SAME_ENERGY, same
 from defect_workflows.search.contenders import winners
 from defect_workflows.search.relax import FIDELITY, SHORTEST_CONTACT, relax
 
@@ -115,23 +115,27 @@ def exchanged_starts(
 ) -> list[Start]:
     """Return the winner of each charge state as starts of its neighbours, where it is new to them.
 
-    Named e.g. 'Winner_from_-1'.
+    It is not if they have had it, or a step of its refinement less than `SAME_ENERGY` above it:
+    along a soft mode the last steps are long, and lead nowhere else. Named e.g. 'Winner_from_-1'.
     """
-    minima = [
-        Start(state, "Winner", item.label.configuration.structure)
-        for state, item in winners(verified).items()
-    ]
-    return [
-        start
-        for state in states
-        for start in neighbour_starts(state, states, minima)
-        if not any(
-            same(label.configuration.structure, start.structure)
-            for item in verified
-            if item.candidate.state == state.name
-            for label in (item.labels[0], item.label)
-        )
-    ]
+    offered = []
+    for origin, winner in winners(verified).items():
+        nearly = [
+            label.configuration.structure
+            for label in winner.labels
+            if label.energy - winner.energy < SAME_ENERGY
+        ]
+        minimum = Start(origin, "Winner", winner.label.configuration.structure)
+        for state in states:
+            had = [
+                label.configuration.structure
+                for item in verified
+                if item.candidate.state == state.name
+                for label in (item.labels[0], item.label)
+            ]
+            if not any(same(one, other) for one in had for other in nearly):
+                offered += neighbour_starts(state, states, [minimum])
+    return offered
 
 
 def worth_offering(

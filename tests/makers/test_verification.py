@@ -12,8 +12,9 @@ from monty.json import MontyDecoder
 from pymatgen.core import Lattice, Structure
 
 from defect_workflows import reuse
-from defect_workflows.campaign import ConvergenceSettings
+from defect_workflows.campaign import ConvergenceSettings, SearchSettings
 from defect_workflows.charge import with_charge
+from defect_workflows.dft.jobs import SinglePointMaker
 from defect_workflows.documents.defects import ChargedConfiguration, DefectState, Origin
 from defect_workflows.documents.labels import Label, LevelOfTheory, RefusedLabel
 from defect_workflows.documents.search import Candidate, SearchDocument, VerifiedCandidate
@@ -223,6 +224,18 @@ def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exch
     assert ends == pytest.approx({-1: 2.0, 0: found}, abs=0.05)
 
 
+@pytest.mark.parametrize(("before", "states"), [(1.2, ["v_O_0"]), (1.5, [])])
+def test_what_was_offered_is_not_offered_again_a_little_lower(before, states):
+    # 32 and 12.5 meV above the end, both far from it
+    first, last = (toy_label(toy_configuration(x, -1)) for x in (before, 2.0))
+    winner = toy_verified(first).model_copy(update={"labels": [first, last]})
+    lowest, had = (toy_verified(toy_label(toy_configuration(x, 0))) for x in (0.0, before))
+    offered = exchanged_starts([winner, lowest], toy_states.original())
+    assert [start.state for start in offered if start.state == "v_O_0"] == ["v_O_0"]
+    offered = exchanged_starts([winner, lowest, had], toy_states.original())
+    assert [start.state for start in offered if start.state == "v_O_0"] == states
+
+
 @job(data=["labels"])
 def offered_high(x):
     """The ground state at q = 0, and what another charge state offered, 1.2 eV or more above."""
@@ -303,3 +316,42 @@ def test_a_label_next_to_a_candidate_is_used_again(monkeypatch):
     calculated = [response for uuid in responses for response in responses[uuid].values()]
     outputs = [r.output for r in calculated if isinstance(r.output, Label)]
     assert [label.charge for label in outputs] == [-1]
+
+
+@pytest.mark.parametrize(("number", "pbe", "both"), [(0, [2.5, 1.5], [0.5, 1.0, 2.0]), (3, [], [])])
+def test_few_of_the_lost_frames_get_the_hybrid_functional(monkeypatch, number, pbe, both):
+    made = {"pbe": [], "both": []}
+
+    def point(self, frame):
+        made["pbe"].append(round(place(frame.structure), 1))
+        return toy_point(frame)
+
+    def pair(self, frame, **_):
+        made["both"].append(round(place(frame.structure), 1))
+        single = toy_point(frame)
+        return Flow([single], {"pbe": single.output, "hse06": single.output})
+
+    monkeypatch.setattr(SinglePointMaker, "make", point)
+    monkeypatch.setattr(MultiFidelityMaker, "make", pair)
+    monkeypatch.setattr(verification, "collect_labels", toy_collect)
+    monkeypatch.setattr(verification, "verify_candidates", toy_verify)
+    found = lost_search()
+    rounds = ConvergenceSettings(max_rounds=4)
+    maker = VerificationMaker(search=SearchSettings(unresolved_hse06=2), convergence=rounds)
+    verified = maker.make(found.output, found.output, found.output, number)
+    run_locally([found, verified], store=memory_store(), log=False, ensure_success=True)
+    assert made == {"pbe": pbe, "both": both}
+
+
+@job
+def lost_search():
+    """Nothing but frames of starts that left the domain: three at q = 0, one at q = -1."""
+    frames = [toy_configuration(x, q) for x, q in ((0.5, 0), (1.0, 0), (1.5, 0), (2.0, -1))]
+    return SearchDocument(
+        fingerprint="toy",
+        candidates=[],
+        relaxations=[],
+        control_gain=0.0,
+        uncertain=[toy_configuration(2.5, 0)],
+        unresolved=frames,
+    )
