@@ -369,7 +369,7 @@ def _first_of_each(
 ) -> tuple[list[ChargedConfiguration], list[ChargedConfiguration]]:
     """Return the first frames of every state, so many of each, and the others."""
     first: dict[str, list[ChargedConfiguration]] = defaultdict(list)
-    others = []
+    others: list[ChargedConfiguration] = []
     for frame in frames:
         of_state = first[frame.origin.state]
         (of_state if len(of_state) < number else others).append(frame)
