@@ -3,14 +3,16 @@
     python benchmarks/fidelities.py runs/labels.jsonl runs/53.jsonl
 
 The data are those of `dataset.py` and `minima.py`; every strategy spends the same number of
-gradient steps in all (transfer and Delta learning half of them on PBE). Writes
-`benchmarks/fidelities_<data>_<steps>_<seed>.json` after each training; run again to go on.
+gradient steps in all (transfer and Delta learning half of them on PBE). Writes its results after
+each training, by default to `benchmarks/fidelities_<data>_<preset>_<steps>_<seed>.json`; run again
+to go on. With `--preset standard --device cuda` it trains what the package trains on a GPU.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -20,8 +22,10 @@ from dataset import read
 from rich.console import Console
 from rich.table import Table
 from strategies import (
+    MODELS,
     Data,
     Predict,
+    device_name,
     difference_labels,
     errors,
     fit,
@@ -32,6 +36,7 @@ from strategies import (
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.dataset import ids
+from defect_workflows.mlip.predict import Device, resolve_device
 from defect_workflows.mlip.select import select
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
@@ -42,26 +47,28 @@ STRATEGIES = ("multi-fidelity", "HSE06 only", "Delta", "transfer")
 class Benchmark:
     """Trains once what several strategies share."""
 
-    def __init__(self, data: Data, steps: int, seed: int) -> None:
+    def __init__(self, data: Data, steps: int, seed: int, preset: str, device: Device) -> None:
         self.data = data
         self.steps = steps
         self.seed = seed
-        self.base = cache(partial(fit, data.cheap, steps // 2))
-        self.start = cache(partial(pretrained, data, steps // 2))
+        settings = {"preset": MODELS[preset], "device": device}
+        self.fit = partial(fit, **settings)
+        self.base = cache(partial(self.fit, data.cheap, steps // 2))
+        self.start = cache(partial(pretrained, data, steps // 2, **settings))
 
     def multi_fidelity(self, expensive: list[Label]) -> Predict:
-        return fit(self.data.cheap + expensive, self.steps, self.seed).predict
+        return self.fit(self.data.cheap + expensive, self.steps, self.seed).predict
 
     def hse06_only(self, expensive: list[Label]) -> Predict:
-        return fit(expensive, self.steps, self.seed).predict
+        return self.fit(expensive, self.steps, self.seed).predict
 
     def delta(self, expensive: list[Label]) -> Predict:
         labels = difference_labels(self.data, expensive)
-        difference = fit(labels, self.steps // 2, self.seed)
+        difference = self.fit(labels, self.steps // 2, self.seed)
         return summed(self.base(self.seed).predict, difference.predict)
 
     def transfer(self, expensive: list[Label]) -> Predict:
-        return fit(expensive, self.steps // 2, self.seed, self.start(self.seed)).predict
+        return self.fit(expensive, self.steps // 2, self.seed, self.start(self.seed)).predict
 
     def uncertainty(self, share: float) -> set[str]:
         """Choose the geometries on whose forces two PBE models disagree most, in all charges."""
@@ -117,22 +124,29 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--shares", type=float, nargs="+", default=SHARES)
     parser.add_argument("--strategies", nargs="+", default=STRATEGIES, choices=STRATEGIES)
+    parser.add_argument("--preset", default="quick", choices=MODELS)
+    parser.add_argument("--device", default="cpu", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--output", type=Path, help="file of the results")
     arguments = parser.parse_args()
-    benchmark = Benchmark(Data.of(read(arguments.data), 1), arguments.steps, arguments.seed)
+    steps, seed, preset = arguments.steps, arguments.seed, arguments.preset
+    data = Data.of(read(arguments.data), 1)
+    benchmark = Benchmark(data, steps, seed, preset, arguments.device)
     minima = read(arguments.minima)
-    name = f"fidelities_{arguments.data.stem}_{arguments.steps}_{arguments.seed}.json"
-    path = Path(__file__).with_name(name)
-    data, console = benchmark.data, Console()
+    name = f"fidelities_{arguments.data.stem}_{preset}_{steps}_{seed}.json"
+    path = arguments.output or Path(__file__).with_name(name)
+    console = Console()
     header = {
-        "steps": arguments.steps,
-        "seed": arguments.seed,
+        "preset": preset,
+        "device": device_name(resolve_device(arguments.device)),
+        "steps": steps,
+        "seed": seed,
         "pbe_labels": len(data.cheap),
         "test_labels": len(data.test),
         "results": [],
     }
     output = json.loads(path.read_text()) if path.exists() else header | {"results": []}
     if output | {"results": []} != header:
-        raise SystemExit(f"{path}: found results of other data or steps; move it away")
+        raise SystemExit(f"{path}: found results of other data, steps or models; move it away")
     ways_to_learn = (
         benchmark.multi_fidelity,
         benchmark.hse06_only,
@@ -156,12 +170,14 @@ def main() -> None:
         if (share, name, how) in done:
             continue
         expensive = data.expensive(selections[how](share))
+        began = time.perf_counter()
         predict = strategies[name](expensive)
         record = {
             "share": share,
             "strategy": name,
             "selection": how,
             "hse06_labels": len(expensive),
+            "seconds": round(time.perf_counter() - began),
             "test": errors(predict, data.test),
             "near_minima": errors(predict, minima),
         }

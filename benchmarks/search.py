@@ -2,10 +2,11 @@
 
     python benchmarks/search.py flows/CdTe_v_Cd/campaign.yaml runs/demo --device cpu
 
-The potential is the last one of the work folder. Every start of every state is relaxed on its first
-member's hse06 head to the same force, in one go by the search's own relaxation (torch-sim, with its
-looks at contacts and at the committee), and one by one by ASE with MACE's own calculator. Prints a
-table and writes `benchmarks/search_<host>_<device>.json`.
+The potential is the last one of the work folder, or one that `--save` wrote, for a machine without
+that folder. Every start of every state is relaxed on its first member's hse06 head to the same
+force, in one go by the search's own relaxation (torch-sim, with its looks at contacts and at the
+committee), and one by one by ASE with MACE's own calculator. Prints a table and writes
+`benchmarks/search_<host>_<device>.json`.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import ase.optimize
 import numpy as np
-import torch
 from mace.calculators import MACECalculator
 from monty.json import MontyDecoder
 from pymatgen.core import Structure
 from rich.console import Console
 from rich.table import Table
+from strategies import device_name
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.charge import charge_of, to_atoms
@@ -37,6 +39,13 @@ from defect_workflows.search.starts import starts
 from defect_workflows.userfile import dielectric_tensor
 
 SAME_ENERGY = 0.02  # eV
+
+
+def read_potential(path: Path) -> PotentialDocument:
+    """Return the potential of a file that `--save` wrote, or the last one of a work folder."""
+    if path.is_file():
+        return PotentialDocument.model_validate_json(path.read_text())
+    return last_potential(path)
 
 
 def last_potential(workdir: Path) -> PotentialDocument:
@@ -99,10 +108,22 @@ def in_batches(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("campaign", type=Path)
-    parser.add_argument("workdir", type=Path)
+    parser.add_argument("potential", type=Path, help="a work folder, or a file of --save")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--sets", type=int, default=1, help="sets of starts, one seed each")
+    parser.add_argument("--starts", type=int, help="the first of the starts, so many of them")
+    parser.add_argument(
+        "--one-by-one",
+        nargs="*",
+        default=("BFGS", "FIRE"),
+        help="optimisers of ASE to compare with",
+    )
+    parser.add_argument("--save", type=Path, help="write the potential to this file and end")
     arguments = parser.parse_args()
+    document = read_potential(arguments.potential)
+    if arguments.save:
+        arguments.save.write_text(document.model_dump_json())
+        return
     campaign = Campaign.from_file(arguments.campaign)
     found = generate(
         campaign.host_structure(),
@@ -110,21 +131,21 @@ def main() -> None:
         campaign.defects,
         dielectric_tensor(campaign.levels.dielectric),
     )
-    potential = Potential.from_document(last_potential(arguments.workdir), arguments.device)
+    potential = Potential.from_document(document, arguments.device)
     chosen = [
         (start.structure, state.structure)
         for seed in range(arguments.sets)
         for state in found.states
         for start in starts(state, campaign.search, campaign.sampling.seed + seed)
-    ]
+    ][: arguments.starts]
     structures = [structure for structure, _ in chosen]
     undistorted = [structure for _, structure in chosen]
     max_steps = campaign.search.max_steps
     ways: dict[str, Callable[[], tuple[list[float | None], int, float]]] = {
-        "batches": lambda: in_batches(potential, structures, undistorted, max_steps),
-        "ASE BFGS": lambda: one_by_one(potential, structures, "BFGS", max_steps),
-        "ASE FIRE": lambda: one_by_one(potential, structures, "FIRE", max_steps),
+        "batches": partial(in_batches, potential, structures, undistorted, max_steps)
     }
+    for optimiser in arguments.one_by_one:
+        ways[f"ASE {optimiser}"] = partial(one_by_one, potential, structures, optimiser, max_steps)
     in_batches(potential, structures[:2], undistorted[:2], 3)  # what is compiled or allocated once
     results = {name: way() for name, way in ways.items()}
     energies, _, seconds = results["batches"]
@@ -143,11 +164,7 @@ def main() -> None:
         }
         for name, (mine, steps, took) in results.items()
     ]
-    device = (
-        torch.cuda.get_device_name()
-        if potential.device.type == "cuda"
-        else f"CPU, {torch.get_num_threads()} threads"
-    )
+    device = device_name(potential.device)
     output = {
         "host": found.host.name,
         "device": device,

@@ -24,8 +24,14 @@ from defect_workflows.mlip import train
 from defect_workflows.mlip.audit import make_dataset, sides_of
 from defect_workflows.mlip.baseline import fit_reference
 from defect_workflows.mlip.dataset import Splits, harsh, split_labels
-from defect_workflows.mlip.predict import Potential, Prediction, load_model
-from defect_workflows.mlip.presets import Preset
+from defect_workflows.mlip.predict import (
+    Device,
+    Potential,
+    Prediction,
+    load_model,
+    resolve_device,
+)
+from defect_workflows.mlip.presets import PRESETS, Preset
 
 MODEL = Preset(
     soft_force=2.0,
@@ -41,6 +47,9 @@ MODEL = Preset(
     epochs=0,
     continued_epochs=0,
 )
+MODELS = {"quick": MODEL, **PRESETS}
+"""What `--preset` may name: the model of the published tables, and the package's own."""
+
 FINE_TUNING = 0.25
 """Learning rate of the second half of a transfer, as a share of the first's."""
 
@@ -127,13 +136,28 @@ def fit(
     seed: int = 1,
     previous: Trained | None = None,
     preset: Preset = MODEL,
+    device: Device = "cpu",
     **settings: object,
 ) -> Trained:
-    """Train one model on every label given, for a number of gradient steps."""
+    """Train one model on every label given, for a number of gradient steps.
+
+    Parameters
+    ----------
+    labels, steps, seed
+        What to train on, gradient steps rounded to whole epochs, seed of weights and batches.
+    previous
+        Model to go on from, with a lower learning rate.
+    preset
+        Architecture and rates; its number of epochs does not count.
+    device
+        Where to train and to predict.
+    **settings
+        Others of `PotentialSettings`.
+    """
     preset = slower(preset) if previous else preset
     everything = [changed(label) for label in labels]
     epochs = max(2, round(steps * preset.batch_size / len(everything)))
-    chosen = PotentialSettings(preset="small", epochs=epochs, device="cpu", **settings)  # type: ignore[arg-type]
+    chosen = PotentialSettings(preset="small", epochs=epochs, device=device, **settings)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as logs:
         before = previous.member if previous else None
         member = train.train_member(everything, chosen, seed, before, logs, preset)
@@ -157,8 +181,15 @@ def fit(
         dataset=make_dataset(everything, [], sides_of(Splits(train=everything))),
         rehearsal=everything[0].rehearsal,
     )
-    cpu = torch.device("cpu")
-    return Trained(member, Potential(document, [load_model(member, cpu)], cpu), member.seconds)
+    where = resolve_device(device)
+    return Trained(member, Potential(document, [load_model(member, where)], where), member.seconds)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a table says of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
 
 
 def slower(preset: Preset) -> Preset:
@@ -169,9 +200,12 @@ def slower(preset: Preset) -> Preset:
 # fidelity
 
 
-def pretrained(data: Data, steps: int, seed: int) -> Trained:
+def pretrained(
+    data: Data, steps: int, seed: int, preset: Preset = MODEL, device: Device = "cpu"
+) -> Trained:
     """Return a model of PBE; its only head is called hse06, so that HSE06 labels can follow."""
-    return fit([changed(label, fidelity="hse06") for label in data.cheap], steps, seed)
+    labels = [changed(label, fidelity="hse06") for label in data.cheap]
+    return fit(labels, steps, seed, preset=preset, device=device)
 
 
 def difference_labels(data: Data, expensive: Sequence[Label]) -> list[Label]:
