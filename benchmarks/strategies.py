@@ -6,6 +6,7 @@ put in another form; so nothing here is in the package, and none of it can be ch
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -156,7 +157,7 @@ def fit(
     """
     preset = slower(preset) if previous else preset
     everything = [changed(label) for label in labels]
-    epochs = max(2, round(steps * preset.batch_size / len(everything)))
+    epochs = max(2, round(steps / math.ceil(len(everything) / preset.batch_size)))
     chosen = PotentialSettings(preset="small", epochs=epochs, device=device, **settings)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as logs:
         before = previous.member if previous else None
