@@ -91,7 +91,8 @@ def load_model(member: CommitteeMember, device: torch.device) -> Any:
     model = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
     for parameter in model.parameters():
         parameter.requires_grad = False
-    return model.double().eval()
+    # e3nn's compiled parts come back on the device they were saved from, whatever map_location says
+    return model.to(device).double().eval()
 
 
 class Potential:
