@@ -241,7 +241,7 @@ class SearchSettings(Section):
         "labelled between rounds, at PBE.",
     )
     unresolved_hse06: int = Field(
-        default=1, ge=0, description="So many of these per state are labelled at HSE06 too."
+        default=4, ge=0, description="So many of these per state are labelled at HSE06 too."
     )
 
 
