@@ -118,21 +118,22 @@ def exchanged_starts(
     It is not if they have had it, or a step of its refinement less than `SAME_ENERGY` above it:
     along a soft mode the last steps are long, and lead nowhere else. Named e.g. 'Winner_from_-1'.
     """
+    best = winners(verified)
     offered = []
-    for origin, winner in winners(verified).items():
-        nearly = [
+    for state in states:
+        had = [
             label.configuration.structure
-            for label in winner.labels
-            if label.energy - winner.energy < SAME_ENERGY
+            for item in verified
+            if item.candidate.state == state.name
+            for label in (item.labels[0], item.label)
         ]
-        minimum = Start(origin, "Winner", winner.label.configuration.structure)
-        for state in states:
-            had = [
+        for origin, winner in best.items():
+            nearly = [
                 label.configuration.structure
-                for item in verified
-                if item.candidate.state == state.name
-                for label in (item.labels[0], item.label)
+                for label in winner.labels
+                if label.energy - winner.energy < SAME_ENERGY
             ]
+            minimum = Start(origin, "Winner", winner.label.configuration.structure)
             if not any(same(one, other) for one in had for other in nearly):
                 offered += neighbour_starts(state, states, [minimum])
     return offered
