@@ -18,6 +18,7 @@ from defect_workflows.documents.levels import (
     SiteProfile,
     StateAnalysis,
 )
+from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.levels.states import StateCalculation
 
 logger = logging.getLogger(__name__)
@@ -83,6 +84,16 @@ def note_whole(
         notes.add(
             "fnv_anisotropic",
             "FNV takes the harmonic mean of this anisotropic dielectric tensor: prefer eFNV",
+        )
+
+
+def note_rounds(notes: Notes, rounds: Sequence[RoundRecord]) -> None:
+    """Note what a campaign ended without: a lower structure, and another level, may be missing."""
+    if rounds and not rounds[-1].converged:
+        notes.add(
+            "rounds_not_converged",
+            f"not converged after {len(rounds)} rounds, a lower structure may be missing: "
+            + "; ".join(rounds[-1].reasons),
         )
 
 

@@ -36,4 +36,5 @@ def assemble_levels(
         settings,
         bulk_energy_mlip=bulk_energy_mlip,
         max_force=max_force,
+        rounds=rounds or [],
     )

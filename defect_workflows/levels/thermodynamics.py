@@ -23,9 +23,16 @@ from defect_workflows.documents.levels import (
     StateAnalysis,
     StateEnergy,
 )
+from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.errors import CalculationError, CorrectionError, InputError
 from defect_workflows.levels.analysis import analyse
-from defect_workflows.levels.checks import Notes, note_potentials, note_state, note_whole
+from defect_workflows.levels.checks import (
+    Notes,
+    note_potentials,
+    note_rounds,
+    note_state,
+    note_whole,
+)
 from defect_workflows.levels.corrections import ENTRY_KEYS
 from defect_workflows.levels.entries import calculated_entry
 from defect_workflows.levels.envelope import transition_levels
@@ -45,6 +52,7 @@ def defect_levels(
     *,
     bulk_energy_mlip: float | None = None,
     max_force: float = 0.05,
+    rounds: Sequence[RoundRecord] = (),
 ) -> LevelsResult:
     """Return corrected formation energies and transition levels of a campaign.
 
@@ -63,6 +71,8 @@ def defect_levels(
         that was not verified has no energy.
     max_force
         A larger remaining force gets a warning, eV/Å.
+    rounds
+        Records of the campaign's rounds: one that ended before it converged gets a warning.
 
     Raises
     ------
@@ -81,6 +91,8 @@ def defect_levels(
         analyses[item.state.name] = analyse(
             item.state, item.calculation, bulk, host.dielectric, settings.correction
         )
+    notes = Notes()
+    note_rounds(notes, rounds)
     return assemble(
         host.name,
         bulk,
@@ -90,6 +102,7 @@ def defect_levels(
         dielectric=host.dielectric,
         bulk_energy_mlip=bulk_energy_mlip,
         max_force=max_force,
+        notes=notes,
     )
 
 

@@ -201,8 +201,7 @@ class CampaignMaker(Maker):
 
         The last round's potential shall have learned all ground states, so that its search tells
         whether one was missed: the round before finds them, as far as is needed to compare. Rounds
-        before that only gather what the next potential learns from; the first one exchanges
-        nothing, as its potential has learned from no minimum.
+        before that only gather what the next potential learns from.
 
         Parameters
         ----------
@@ -213,7 +212,7 @@ class CampaignMaker(Maker):
         left = convergence.max_rounds - 1 - number
         if left > 1:
             few = min(convergence.round_refinements, convergence.max_refinements)
-            return RefinementDepth(limit=few, exchanges=min(number, 1))
+            return RefinementDepth(limit=few)
         return RefinementDepth(
             limit=convergence.max_refinements,
             exchanges=LAST_EXCHANGES,

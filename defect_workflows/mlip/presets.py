@@ -56,8 +56,8 @@ PRESETS = {
         radial=(32, 32),
         learning_rate=0.02,
         batch_size=2,
-        epochs=70,
-        continued_epochs=40,
+        epochs=90,
+        continued_epochs=45,
     ),
     "standard": Preset(
         cutoff=6.0,

@@ -72,13 +72,18 @@ def print_summary(console: Console, levels: DefectLevelsDocument) -> None:
             f"{record.fermi_level:.3f} eV above the VBM",
             highlight=False,
         )
+    print_warnings(console, levels)
+    for error in levels.errors:
+        _line(console, "error", "red", error.message)
+
+
+def print_warnings(console: Console, levels: DefectLevelsDocument) -> None:
+    """Print the first warning of every code, a line each."""
     counts = Counter(warning.code for warning in levels.warnings)
     for code, count in counts.items():
         first = next(warning.message for warning in levels.warnings if warning.code == code)
         more = f" (and {count - 1} more)" if count > 1 else ""
         _line(console, "warning", "yellow", f"{code}: {first}{more}")
-    for error in levels.errors:
-        _line(console, "error", "red", error.message)
 
 
 def states_table(levels: DefectLevelsDocument) -> Table:

@@ -142,6 +142,8 @@ def test_running_again_shows_what_is_there(rehearsal_run):
     done = command("run", rehearsal_run.campaign, "--workdir", rehearsal_run.workdir, "--rehearse")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "finished before" in done.stdout
+    cost = json.loads((rehearsal_run.workdir / "cost.json").read_text())
+    assert ("rounds_not_converged" in done.stdout) is not cost["converged"]
     assert job_records(rehearsal_run.workdir) == jobs  # still the run that did the work
     assert rehearsal_run.levels() == before
     assert (rehearsal_run.workdir / "levels.csv").is_file()

@@ -15,6 +15,7 @@ from monty.serialization import loadfn
 from defect_workflows.campaign import LevelSettings
 from defect_workflows.documents.levels import Correction, LevelsResult, StateAnalysis
 from defect_workflows.documents.search import Candidate, StateRisk, VerifiedCandidate
+from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.energies import FORCE_CONSTANT
 from defect_workflows.errors import CalculationError, CorrectionError, InputError
 from defect_workflows.levels.envelope import lower_envelope
@@ -334,7 +335,12 @@ def test_job_through_a_store(vacancy, published):
     verified = VerifiedCandidate(
         candidate=search, labels=[label], energy_error=0.01, force_error=0.01, max_force=0.0
     )
-    job = assemble_levels(host, [state], bulk_label, [verified], LevelSettings(dielectric=9.13))
+    rounds = [
+        RoundRecord(round=0, checks=[], level_change=None, converged=False, reasons=["too early"])
+    ]
+    job = assemble_levels(
+        host, [state], bulk_label, [verified], LevelSettings(dielectric=9.13), rounds=rounds
+    )
     store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
     run_locally(job, store=store, ensure_success=True, log=False)
     result = MontyDecoder().process_decoded(store.get_output(job.uuid, load=True))
@@ -344,3 +350,5 @@ def test_job_through_a_store(vacancy, published):
     assert record.correction.energy == pytest.approx(0.7509, abs=0.002)
     uncorrected = record.formation_energy - record.correction.energy + 2 * bulk.vbm
     assert uncorrected == pytest.approx(7.4476, abs=0.001)
+    said = [w.message for w in result.levels.warnings if w.code == "rounds_not_converged"]
+    assert [message.endswith("too early") for message in said] == [True]
