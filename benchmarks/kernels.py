@@ -31,6 +31,7 @@ from defect_workflows.mlip.baseline import fit_reference
 from defect_workflows.mlip.dataset import default_dtype
 from defect_workflows.mlip.model import accelerated, build_model, plain
 from defect_workflows.mlip.optimise import Training
+from defect_workflows.mlip.predict import resolve_device
 from defect_workflows.mlip.presets import Preset
 from defect_workflows.mlip.train import graphs_of
 
@@ -129,11 +130,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--preset", default="standard", choices=MODELS)
-    parser.add_argument("--device", default="cuda")
     parser.add_argument("--cells", type=int, default=33, help="cells predicted at once")
     parser.add_argument("--repeats", type=int, default=20)
     arguments = parser.parse_args()
-    preset, device = MODELS[arguments.preset], torch.device(arguments.device)
+    preset, device = MODELS[arguments.preset], resolve_device("cuda")
     labels = [
         label
         for label in read(arguments.data)

@@ -128,14 +128,17 @@ def exchanged_starts(
             for label in (item.labels[0], item.label)
         ]
         for origin, winner in best.items():
-            nearly = [
+            minimum = Start(origin, "Winner", winner.label.configuration.structure)
+            last_steps = [
                 label.configuration.structure
                 for label in winner.labels
                 if label.energy - winner.energy < SAME_ENERGY
             ]
-            minimum = Start(origin, "Winner", winner.label.configuration.structure)
-            if not any(same(one, other) for one in had for other in nearly):
-                offered += neighbour_starts(state, states, [minimum])
+            offered += [
+                start
+                for start in neighbour_starts(state, states, [minimum])
+                if not any(same(one, step) for one in had for step in last_steps)
+            ]
     return offered
 
 
