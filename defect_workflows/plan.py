@@ -9,7 +9,7 @@ from pydantic import Field
 from defect_workflows.campaign import Campaign
 from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
-from defect_workflows.makers.campaign import LAST_EXCHANGES
+from defect_workflows.makers.campaign import LAST_EXCHANGES, LONGER_WAY
 from defect_workflows.userfile import dielectric_tensor
 
 
@@ -84,6 +84,11 @@ def make_plan(campaign: Campaign) -> Plan:
             stage="refine",
             what="last steps of one winner per state",
             hse06=(campaign.convergence.max_refinements - first) * states,
+        ),
+        PlannedStep(
+            stage="refine",
+            what="one lost start per state followed to its end",
+            hse06=LONGER_WAY * campaign.convergence.max_refinements * states if dear else 0,
         ),
     ]
     return Plan(

@@ -129,6 +129,10 @@ class VerifiedCandidate(Document):
     exchanged: bool = Field(
         default=False, description="Offered by a neighbouring charge state, not found by a search."
     )
+    unresolved: bool = Field(
+        default=False,
+        description="A start that left the domain of the potential, where its relaxation got to.",
+    )
     refinement_ended: str | None = Field(
         default=None, description="Why the refinement stopped before its forces were small enough."
     )

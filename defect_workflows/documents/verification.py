@@ -37,7 +37,9 @@ class RoundRecord(Document):
 class VerificationDocument(Document):
     """HSE06 single points on the shortlist of a round."""
 
-    verified: list[VerifiedCandidate] = Field(description="Every candidate that has a label.")
+    verified: list[VerifiedCandidate] = Field(
+        description="Every candidate and every lost start that has an HSE06 label."
+    )
     labels: LabelSet = Field(description="All labels so far, those of this round included.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jobflow import Flow, Maker, Response
@@ -23,6 +23,10 @@ from defect_workflows.userfile import dielectric_tensor
 
 LAST_EXCHANGES = 5
 """How often winners are exchanged between charge states in the last two rounds, at most."""
+
+LONGER_WAY = 2
+"""A start that the potential lost may take so many times the single points of a refinement: it
+begins far from its minimum."""
 
 
 @dataclass
@@ -201,7 +205,8 @@ class CampaignMaker(Maker):
 
         The last round's potential shall have learned all ground states, so that its search tells
         whether one was missed: the round before finds them, as far as is needed to compare. Rounds
-        before that only gather what the next potential learns from.
+        before that only gather what the next potential learns from. In all of them, starts that
+        left the domain of the potential are followed where HSE06 leads below what was found.
 
         Parameters
         ----------
@@ -212,12 +217,18 @@ class CampaignMaker(Maker):
         left = convergence.max_rounds - 1 - number
         if left > 1:
             few = min(convergence.round_refinements, convergence.max_refinements)
-            return RefinementDepth(limit=few)
-        return RefinementDepth(
-            limit=convergence.max_refinements,
-            exchanges=LAST_EXCHANGES,
-            trial=convergence.round_refinements,
-            to_the_end=left <= 0,
+            depth = RefinementDepth(limit=few)
+        else:
+            depth = RefinementDepth(
+                limit=convergence.max_refinements,
+                exchanges=LAST_EXCHANGES,
+                trial=convergence.round_refinements,
+                to_the_end=left <= 0,
+            )
+        return replace(
+            depth,
+            lost_trial=convergence.round_refinements,
+            lost_limit=LONGER_WAY * convergence.max_refinements,
         )
 
     @growing_job

@@ -111,8 +111,7 @@ class VerificationMaker(Maker):
         dear, lost = _first_of_each(document.unresolved, self.search.unresolved_hse06)
         cheap, dear = ([], []) if last else ([*document.uncertain, *lost], dear)
         low = [self.single_points.pbe.make(frame) for frame in cheap]
-        frames = MultiFidelityMaker.from_settings(self.single_points.pbe.settings)
-        both = [frames.make(frame, insist=False) for frame in dear]
+        both = [self.single_points.make(frame, insist=False) for frame in dear]
         together = collect_labels(
             [
                 *(flow.output[head] for flow in pairs + both for head in ("pbe", "hse06")),
@@ -126,6 +125,7 @@ class VerificationMaker(Maker):
             candidates,
             points,
             together.output,
+            [flow.output["hse06"] for flow in both],
         )
         flow = Flow([*pairs, *both, *low, together, comparison], comparison.output, name=self.name)
         return Response(replace=staged(flow, "verify"))
@@ -143,6 +143,8 @@ class RefinementDepth(MSONable):
         How often structures are exchanged between charge states, at most.
     trial
         HSE06 single points that an exchanged structure gets, however high it is.
+    lost_trial, lost_limit
+        The same, and the limit, for a start that left the domain of the potential.
     to_the_end
         Whether what is lowest is refined to the end, or only as far as is needed to compare.
     """
@@ -150,7 +152,17 @@ class RefinementDepth(MSONable):
     limit: int
     exchanges: int = 1
     trial: int = 0
+    lost_trial: int = 0
+    lost_limit: int = 0
     to_the_end: bool = True
+
+    def limit_of(self, item: VerifiedCandidate) -> int:
+        """Return the single points to spend on a candidate, in all."""
+        return max(self.limit, self.lost_limit) if item.unresolved else self.limit
+
+    def trial_of(self, item: VerifiedCandidate) -> int:
+        """Return the single points that a candidate gets however high it is."""
+        return self.lost_trial if item.unresolved else self.trial
 
 
 @dataclass
@@ -205,11 +217,11 @@ class RefinementMaker(Maker):
             Largest HSE06 force in eV/Å at which it ends.
         """
         found: VerifiedCandidate = verified.value()
-        if self.finished(found, depth.limit, max_force):
+        if self.finished(found, depth.limit_of(found), max_force):
             return found
         others: list[VerifiedCandidate] = rivals.value()
         lowest = winners([found, *others])[found.candidate.state]
-        if not worth_refining(found, lowest, self.convergence.refine_window, depth.trial):
+        if not worth_refining(found, lowest, self.convergence.refine_window, depth.trial_of(found)):
             return found
         for rival in others:
             if falls_into(found, rival):
@@ -320,7 +332,8 @@ class RefinementMaker(Maker):
         if depth.to_the_end and not ends and not unfinished:
             # where this leads may be new to the neighbours in turn
             max_force = self.convergence.final_force
-            unfinished = self._unfinished(known, replace(depth, trial=0), max_force)
+            nothing_new = replace(depth, trial=0, lost_trial=0)
+            unfinished = self._unfinished(known, nothing_new, max_force)
         ends += [
             self.make(potential, verified.item(index), verified, depth, max_force)
             for index in unfinished
@@ -339,8 +352,8 @@ class RefinementMaker(Maker):
         return next_refinements(
             known,
             self.convergence.refine_window,
-            lambda item: self.finished(item, depth.limit, max_force),
-            depth.trial,
+            lambda item: self.finished(item, depth.limit_of(item), max_force),
+            depth.trial_of,
         )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from defect_workflows.documents.labels import Label
 from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.energies import energy_left
 from defect_workflows.search.cluster import displacements, same
@@ -56,18 +57,24 @@ def may_be_lowest(item: VerifiedCandidate, lowest: VerifiedCandidate) -> bool:
     return item.energy - SOFTER * energy_left(item.label.forces) <= lowest.energy
 
 
+def promise(label: Label) -> float:
+    """Return the energy in eV that the forces at a single point may lead to."""
+    return label.energy - energy_left(label.forces)
+
+
 def on_course(item: VerifiedCandidate, lowest: VerifiedCandidate, trial: int) -> bool:
-    """Tell whether an exchanged candidate gets its next single point, however high it is.
+    """Tell whether a candidate that no search found gets its next point, however high it is.
 
     It does for the first `trial` of them, and then as long as gaining once more what the last
     `trial` of them gained would bring it below the lowest of its state: relaxing in another charge
-    state gains more than the first forces tell.
+    state gains more than the first forces tell. A start that left the domain of the potential has
+    its trial only if its first forces promise to lead below where those of the lowest lead.
     """
     energies = [label.energy for label in item.labels]
-    if not item.exchanged or not trial:
+    if not (item.exchanged or item.unresolved) or not trial:
         return False
     if len(energies) <= trial:
-        return True
+        return item.exchanged or promise(item.labels[0]) < promise(lowest.label)
     gained = min(energies[:-trial]) - item.energy
     return item.energy - gained < lowest.energy
 
@@ -86,7 +93,7 @@ def worth_refining(
     window
         Candidates further above the lowest, in eV, may not, unless they are `on_course`.
     trial
-        Single points that an exchanged candidate gets, however high it is.
+        Single points that a candidate gets that no search found, however high it is.
     """
     near = item.energy - lowest.energy <= window and may_be_lowest(item, lowest)
     return near or on_course(item, lowest, trial)
@@ -120,28 +127,40 @@ def next_refinements(
     verified: Sequence[VerifiedCandidate],
     window: float,
     finished: Callable[[VerifiedCandidate], bool],
-    trial: int = 0,
+    trial: Callable[[VerifiedCandidate], int] = lambda item: 0,
 ) -> list[int]:
     """Return the indices of the candidates to refine now, at most one per state.
 
-    The lowest of a state comes first; the others, where they may be lowest, wait for it: most of
-    them cannot be lower than what it becomes. What another charge state offered comes last.
+    A start that the potential lost and that may lead below the lowest of its state comes first:
+    where it does, nothing else matters. Then the lowest; the others, where they may be lowest, wait
+    for it: most of them cannot be lower than what it becomes. What another charge state offered
+    comes last.
 
     Parameters
     ----------
     verified
         Candidates of all states.
-    window, trial
+    window
         As in `worth_refining`.
     finished
         Tells which are refined to the end.
+    trial
+        Tells what `worth_refining` asks for.
     """
     best = winners(verified)
     places = {id(item): index for index, item in enumerate(verified)}
     chosen: dict[str, int] = {}
+    lost = sorted(
+        (
+            item
+            for item in verified
+            if item.unresolved and promise(item.label) < promise(best[item.candidate.state].label)
+        ),
+        key=lambda item: promise(item.label),
+    )
     exchanged = [item for item in verified if item.exchanged]
-    for item in [*contenders(verified, window), *exchanged]:
+    for item in [*lost, *contenders(verified, window), *exchanged]:
         state = item.candidate.state
-        if not finished(item) and worth_refining(item, best[state], window, trial):
+        if not finished(item) and worth_refining(item, best[state], window, trial(item)):
             chosen.setdefault(state, places[id(item)])
     return list(chosen.values())

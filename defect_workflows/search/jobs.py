@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-import numpy as np
 from pymatgen.core import Structure
 
 from defect_workflows import reuse
@@ -29,7 +28,7 @@ from defect_workflows.documents.verification import (
     VerificationDocument,
 )
 from defect_workflows.search.contenders import contenders
-from defect_workflows.search.verify import assess, extended, verify
+from defect_workflows.search.verify import assess, extended, start_of, verified_start, verify
 from defect_workflows.settings import read_settings
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -105,9 +104,10 @@ def verify_candidates(
     candidates: Sequence[Candidate],
     points: Sequence[Label | RefusedLabel],
     labels: LabelSet,
+    lost: Sequence[Label | RefusedLabel] = (),
     device: Device = "auto",
 ) -> VerificationDocument:
-    """Compare the potential with HSE06 at what it found.
+    """Compare the potential with HSE06 at what it found, and where it lost its way.
 
     Parameters
     ----------
@@ -118,18 +118,27 @@ def verify_candidates(
         may be an earlier one next to its candidate.
     labels
         All labels so far.
+    lost
+        HSE06 single points of starts that left the domain of the potential; refused ones drop out.
     device
         Where to run.
     """
     from defect_workflows.mlip.predict import Potential
 
+    model = Potential.from_document(potential, device)
     pairs = [
         (candidate, point)
         for candidate, point in zip(candidates, points, strict=True)
         if isinstance(point, Label)
     ]
-    verified = verify(Potential.from_document(potential, device), pairs)
-    return VerificationDocument(verified=verified, labels=labels)
+    starts = [
+        verified_start(model, start_of(point.configuration), point).model_copy(
+            update={"unresolved": True}
+        )
+        for point in lost
+        if isinstance(point, Label)
+    ]
+    return VerificationDocument(verified=[*verify(model, pairs), *starts], labels=labels)
 
 
 @reuse.job(output_schema=RoundDocument, data=["labels", "verified"])
@@ -229,22 +238,8 @@ def verify_start(
 
     if isinstance(point, RefusedLabel):
         return None
-    model = Potential.from_document(potential, device)
-    structure = point.configuration.structure
-    (prediction,) = model.predict([structure], "hse06")
-    candidate = Candidate(
-        state=point.configuration.origin.state,
-        structure=structure,
-        energy=prediction.energy,
-        spread=prediction.spread,
-        # not compared with the undistorted structure, as candidates of a search are
-        uncertainty=model.energy_sigma(prediction.spread),
-        energy_uncertainty=model.energy_sigma(prediction.spread),
-        max_force=float(np.linalg.norm(prediction.forces, axis=1).max()),
-        starts=[start],
-        rank=0,
-    )
-    return verify(model, [(candidate, point)])[0].model_copy(update={"exchanged": True})
+    verified = verified_start(Potential.from_document(potential, device), start, point)
+    return verified.model_copy(update={"exchanged": True})
 
 
 @reuse.job(data=["labels"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from defect_workflows.campaign import ConvergenceSettings
+from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import Label, RefusedLabel
 from defect_workflows.documents.search import (
     CAUTION,
@@ -45,6 +46,40 @@ def verify(
             )
         )
     return verified
+
+
+def verified_start(potential: Potential, start: str, label: Label) -> VerifiedCandidate:
+    """Make a start that has an HSE06 label a verified candidate.
+
+    Parameters
+    ----------
+    potential
+        The committee.
+    start
+        Name of the start.
+    label
+        Its HSE06 label.
+    """
+    structure = label.configuration.structure
+    (prediction,) = potential.predict([structure], "hse06")
+    candidate = Candidate(
+        state=label.configuration.origin.state,
+        structure=structure,
+        energy=prediction.energy,
+        spread=prediction.spread,
+        # not compared with the undistorted structure, as candidates of a search are
+        uncertainty=potential.energy_sigma(prediction.spread),
+        energy_uncertainty=potential.energy_sigma(prediction.spread),
+        max_force=float(np.linalg.norm(prediction.forces, axis=1).max()),
+        starts=[start],
+        rank=0,
+    )
+    return verify(potential, [(candidate, label)])[0]
+
+
+def start_of(frame: ChargedConfiguration) -> str:
+    """Return the name of the start whose relaxation a frame is of."""
+    return frame.origin.family.rsplit("/", 1)[-1]
 
 
 def largest_force(label: Label) -> float:
@@ -148,7 +183,8 @@ def assess(
     candidates
         Minima of this round's search.
     found
-        Those with their HSE06 labels: the errors are those of the lowest.
+        Those with their HSE06 labels: the errors are those of the lowest. Starts that left the
+        domain of the potential are none of its findings.
     settled
         Candidates of all rounds, refined: the levels are those of the lowest.
     states
@@ -160,6 +196,7 @@ def assess(
     relaxations
         Every start of this round's search.
     """
+    found = [item for item in found if not item.unresolved]
     lowest = winners(settled)
     best = winners(found)
     checks = [

@@ -224,6 +224,24 @@ def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exch
     assert ends == pytest.approx({-1: 2.0, 0: found}, abs=0.05)
 
 
+@job(data=["labels"])
+def lost_high():
+    """What a search found at q = 0, and 0.8 eV above it where a lost start's relaxation got to."""
+    lowest, lost = (toy_label(toy_configuration(place, 0)) for place in (0.0, 2.6))
+    return [toy_verified(lowest), toy_verified(lost).model_copy(update={"unresolved": True})]
+
+
+@pytest.mark.parametrize(("trial", "found"), [(3, 2.0), (0, 0.0)])
+def test_where_a_lost_start_leads_is_found_at_the_hybrid_functional(toy_steps, trial, found):
+    maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
+    known, states, potential = lost_high(), toy_states(), toy_potential()
+    # other candidates get no point at all
+    depth = RefinementDepth(limit=0, exchanges=0, lost_trial=trial, lost_limit=20)
+    settled = maker.settle(potential.output, known.output, states.output, depth)
+    (best,) = winners(outcome([known, states, potential, settled], memory_store())).values()
+    assert place(best.label.configuration.structure) == pytest.approx(found, abs=0.05)
+
+
 @pytest.mark.parametrize(("before", "states"), [(1.2, ["v_O_0"]), (1.5, [])])
 def test_what_was_offered_is_not_offered_again_a_little_lower(before, states):
     # 32 and 12.5 meV above the end, both far from it
@@ -290,7 +308,7 @@ def toy_collect(points, settings, previous):
 
 
 @reuse.job(data=["labels"])
-def toy_verify(potential, candidates, points, labels):
+def toy_verify(potential, candidates, points, labels, lost):
     return points
 
 

@@ -19,6 +19,14 @@ from defect_workflows.search.contenders import (
 from .conftest import shaken
 
 
+def once(item):
+    return 1
+
+
+def thrice(item):
+    return 3
+
+
 def test_contenders_are_low_and_different(verified, vacancy):
     other = shaken(vacancy, 0.5, 1)
     lowest = verified(0, [-1.0, -3.0])
@@ -47,10 +55,10 @@ def test_only_what_may_get_lowest_is_refined_and_the_lowest_first(verified, vaca
     offered = verified(0, [2.0], shaken(vacancy, 0.5, 7)).model_copy(update={"exchanged": True})
     ended = (lowest, charged, near)
     several = [*everything, offered]
-    assert next_refinements(several, 0.2, lambda item: item in ended, trial=1) == [len(everything)]
+    assert next_refinements(several, 0.2, lambda item: item in ended, once) == [len(everything)]
     assert next_refinements(several, 0.2, lambda item: item in ended) == []
     tried = offered.model_copy(update={"labels": offered.labels * 2})
-    assert next_refinements([*everything, tried], 0.2, lambda item: item in ended, trial=1) == []
+    assert next_refinements([*everything, tried], 0.2, lambda item: item in ended, once) == []
     assert next_refinements(everything, 0.02, lambda item: item in (lowest, charged)) == []
 
 
@@ -59,7 +67,7 @@ def test_an_exchanged_structure_goes_on_while_its_pace_leads_below_the_lowest(ve
 
     def goes_on(energies):
         item = verified(0, energies, shaken(vacancy, 0.5, 7)).model_copy(update={"exchanged": True})
-        return next_refinements([lowest, item], 0.1, lambda item: item is lowest, trial=3) == [1]
+        return next_refinements([lowest, item], 0.1, lambda item: item is lowest, thrice) == [1]
 
     assert goes_on([0.0, 1.0, 2.0])  # its trial, whatever comes of it
     assert goes_on([0.0, -0.5, -1.0, -1.6])  # -1.6 eV more would do
@@ -68,7 +76,28 @@ def test_an_exchanged_structure_goes_on_while_its_pace_leads_below_the_lowest(ve
     assert goes_on([0.0, -1.6, -1.0, -1.2])
     assert not goes_on([0.0, -1.6, -1.0, -1.2, -1.1])
     refined = verified(0, [0.0, -1.6, -2.0, -2.5], shaken(vacancy, 0.5, 7))
-    assert next_refinements([lowest, refined], 0.1, lambda item: item is lowest, trial=3) == []
+    assert next_refinements([lowest, refined], 0.1, lambda item: item is lowest, thrice) == []
+
+
+def test_a_lost_start_is_followed_if_its_forces_promise_more_than_the_lowest(verified, vacancy):
+    lowest = verified(0, [-3.0], forces=0.1)
+    found = verified(-1, [5.0], forces=0.1)
+
+    def followed(energies, forces, ended=()):
+        item = verified(0, energies, shaken(vacancy, 0.5, 7), forces=forces)
+        item = item.model_copy(update={"unresolved": True})
+        chosen = next_refinements(
+            [lowest, found, item], 0.1, lambda one: any(one is other for other in ended), thrice
+        )
+        return 2 in chosen
+
+    assert followed([-1.0], forces=1.0)  # 7.5 eV may be left: before the lowest is refined
+    assert not followed([5.0], forces=1.0)
+    assert not followed([-1.0], forces=0.1)
+    assert not followed([5.0], forces=1.0, ended=[lowest])  # nor after it
+    assert followed([-1.0, -1.1, -1.2], forces=1.0)  # its trial
+    assert not followed([-1.0, -1.1, -1.2, -1.3], forces=1.0)  # slower than it promised
+    assert followed([-1.0, -1.5, -2.0, -2.2], forces=1.0)
 
 
 def at(verified, vacancy, way, energy, forces, charge=0) -> VerifiedCandidate:

@@ -8,9 +8,11 @@ import pytest
 
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.charge import with_charge
+from defect_workflows.documents.labels import LabelSet, RefusedLabel
 from defect_workflows.documents.search import RelaxationRecord
+from defect_workflows.mlip.predict import Potential
 from defect_workflows.search import starts
-from defect_workflows.search.jobs import gather
+from defect_workflows.search.jobs import gather, verify_candidates
 from defect_workflows.search.relax import relax
 from defect_workflows.search.starts import Start, exchanged_starts, verified_starts, worth_offering
 from defect_workflows.search.verify import assess, risks, verify
@@ -69,6 +71,9 @@ def test_a_round_is_judged_by_its_errors_and_the_refined_levels(verified):
     third = assess([], found, refined, states, [first], settings)
     assert third.level_change == pytest.approx(0.5)
     assert not third.converged
+    # a start that left the domain of the potential is nothing that it found
+    lost = verified(0, [-5.0], energy_error=0.5).model_copy(update={"unresolved": True})
+    assert assess([], [lost, *found], found, states, [first], settings).converged
     wrong = [found[0], verified(-1, [-2.0], energy_error=0.5)]
     assert any(
         "energy error +0.500" in r
@@ -173,3 +178,23 @@ def test_the_potential_is_compared_where_the_label_is(verified, vacancy):
     candidate = item.candidate.model_copy(update={"structure": with_charge(vacancy, -1)})
     (found,) = verify(potential, [(candidate, item.label)])
     assert found.energy_error == pytest.approx(there.energy - 2.0)
+
+
+def test_where_the_potential_lost_its_way_is_kept_apart(verified, vacancy, monkeypatch):
+    monkeypatch.setattr(
+        Potential, "from_document", lambda document, device: ToyPotential.of(vacancy)
+    )
+    found, lost = verified(0, [-1.0]), verified(-1, [-2.0]).label
+    origin = lost.configuration.origin.model_copy(update={"family": "v_Mg/search/0/Dimer_shaken"})
+    configuration = lost.configuration.model_copy(update={"origin": origin})
+    lost = lost.model_copy(update={"configuration": configuration})
+    refused = RefusedLabel(
+        fingerprint="x", configuration=configuration, fidelity="hse06", reason="not converged"
+    )
+    labels = LabelSet(labels=[], refused=[])
+    document = verify_candidates.original(
+        None, [found.candidate], [found.label], labels, [lost, refused]
+    )
+    assert [item.unresolved for item in document.verified] == [False, True]
+    candidate = document.verified[1].candidate
+    assert (candidate.state, candidate.starts) == ("v_Mg_-1", ["Dimer_shaken"])
