@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -39,7 +37,7 @@ from defect_workflows.search.jobs import (
     verify_candidates,
     verify_start,
 )
-from defect_workflows.search.shortlist import label_at, shortlist
+from defect_workflows.search.shortlist import first_of_each, label_at, shortlist
 from defect_workflows.stored import StoredOutput, growing_job
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ class VerificationMaker(Maker):
                 points.append(pairs[-1].output["hse06"])
         # nothing learns from frames of the last round; PBE teaches most of the geometry
         last = number + 1 >= self.convergence.max_rounds
-        dear, lost = _first_of_each(document.unresolved, self.search.unresolved_hse06)
+        dear, lost = first_of_each(document.unresolved, self.search.unresolved_hse06)
         cheap, dear = ([], []) if last else ([*document.uncertain, *lost], dear)
         low = [self.single_points.pbe.make(frame) for frame in cheap]
         both = [self.single_points.make(frame, insist=False) for frame in dear]
@@ -325,7 +323,7 @@ class RefinementMaker(Maker):
         if depth.exchanges and not unfinished:
             for start in _offers(potential.value(), known, states.value()):
                 point = self.hse06.make(_exchanged(start))
-                ends.append(verify_start(potential, start.name, point.output))
+                ends.append(verify_start(potential, point.output))
                 jobs.append(point)
             if ends:
                 depth = replace(depth, exchanges=depth.exchanges - 1)
@@ -375,18 +373,6 @@ def _exchanged(start: Start) -> ChargedConfiguration:
         start.structure,
         Origin(state=start.state, family=f"{defect}/{start.name}", kind="search"),
     )
-
-
-def _first_of_each(
-    frames: Sequence[ChargedConfiguration], number: int
-) -> tuple[list[ChargedConfiguration], list[ChargedConfiguration]]:
-    """Return the first frames of every state, so many of each, and the others."""
-    first: dict[str, list[ChargedConfiguration]] = defaultdict(list)
-    others: list[ChargedConfiguration] = []
-    for frame in frames:
-        of_state = first[frame.origin.state]
-        (of_state if len(of_state) < number else others).append(frame)
-    return [frame for of_state in first.values() for frame in of_state], others
 
 
 def configuration_of(candidate: Candidate, round_number: int) -> ChargedConfiguration:

@@ -28,7 +28,7 @@ from defect_workflows.documents.verification import (
     VerificationDocument,
 )
 from defect_workflows.search.contenders import contenders
-from defect_workflows.search.verify import assess, extended, start_of, verified_start, verify
+from defect_workflows.search.verify import assess, extended, verify, verify_starts
 from defect_workflows.settings import read_settings
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -131,14 +131,9 @@ def verify_candidates(
         for candidate, point in zip(candidates, points, strict=True)
         if isinstance(point, Label)
     ]
-    starts = [
-        verified_start(model, start_of(point.configuration), point).model_copy(
-            update={"unresolved": True}
-        )
-        for point in lost
-        if isinstance(point, Label)
-    ]
-    return VerificationDocument(verified=[*verify(model, pairs), *starts], labels=labels)
+    starts = verify_starts(model, [point for point in lost if isinstance(point, Label)])
+    unresolved = [start.model_copy(update={"unresolved": True}) for start in starts]
+    return VerificationDocument(verified=[*verify(model, pairs), *unresolved], labels=labels)
 
 
 @reuse.job(output_schema=RoundDocument, data=["labels", "verified"])
@@ -219,18 +214,16 @@ def extend(verified: VerifiedCandidate, point: Label | RefusedLabel) -> Verified
 
 @reuse.job
 def verify_start(
-    potential: PotentialDocument, start: str, point: Label | RefusedLabel, device: Device = "auto"
+    potential: PotentialDocument, point: Label | RefusedLabel, device: Device = "auto"
 ) -> VerifiedCandidate | None:
-    """Make a start that has an HSE06 single point a verified candidate; None if it was refused.
+    """Make what a neighbour offered a verified candidate; None if its point was refused.
 
     Parameters
     ----------
     potential
         The committee.
-    start
-        Name of the start.
     point
-        Its HSE06 single point.
+        The HSE06 single point of the offered start.
     device
         Where to run.
     """
@@ -238,7 +231,7 @@ def verify_start(
 
     if isinstance(point, RefusedLabel):
         return None
-    verified = verified_start(Potential.from_document(potential, device), start, point)
+    (verified,) = verify_starts(Potential.from_document(potential, device), [point])
     return verified.model_copy(update={"exchanged": True})
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from defect_workflows.campaign import ConvergenceSettings
-from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import Label, RefusedLabel
 from defect_workflows.documents.search import (
     CAUTION,
@@ -23,7 +22,7 @@ from defect_workflows.search.contenders import winners
 from defect_workflows.search.shortlist import already_verified, expected_gain
 
 if TYPE_CHECKING:
-    from defect_workflows.mlip.predict import Potential
+    from defect_workflows.mlip.predict import Potential, Prediction
 
 
 def verify(
@@ -31,55 +30,45 @@ def verify(
 ) -> list[VerifiedCandidate]:
     """Compare the potential with the HSE06 label at, or next to, each candidate."""
     pairs = list(pairs)
-    structures = [label.configuration.structure for _, label in pairs]
-    predictions = potential.predict(structures, "hse06")
-    verified = []
-    for (candidate, label), prediction in zip(pairs, predictions, strict=True):
-        forces = np.array(label.forces)
-        verified.append(
-            VerifiedCandidate(
-                candidate=candidate,
-                labels=[label],
-                energy_error=prediction.energy - label.energy,
-                force_error=float(np.sqrt(np.mean((prediction.forces - forces) ** 2))),
-                max_force=largest_force(label),
-            )
-        )
-    return verified
+    predictions = potential.predict([label.configuration.structure for _, label in pairs], "hse06")
+    return [_compared(*pair, there) for pair, there in zip(pairs, predictions, strict=True)]
 
 
-def verified_start(potential: Potential, start: str, label: Label) -> VerifiedCandidate:
-    """Make a start that has an HSE06 label a verified candidate.
+def verify_starts(potential: Potential, labels: Sequence[Label]) -> list[VerifiedCandidate]:
+    """Make starts that have an HSE06 label verified candidates, named by their families."""
+    predictions = potential.predict([label.configuration.structure for label in labels], "hse06")
+    return [
+        _compared(_start(potential, label, there), label, there)
+        for label, there in zip(labels, predictions, strict=True)
+    ]
 
-    Parameters
-    ----------
-    potential
-        The committee.
-    start
-        Name of the start.
-    label
-        Its HSE06 label.
-    """
-    structure = label.configuration.structure
-    (prediction,) = potential.predict([structure], "hse06")
-    candidate = Candidate(
-        state=label.configuration.origin.state,
-        structure=structure,
+
+def _compared(candidate: Candidate, label: Label, prediction: Prediction) -> VerifiedCandidate:
+    errors = prediction.forces - np.array(label.forces)
+    return VerifiedCandidate(
+        candidate=candidate,
+        labels=[label],
+        energy_error=prediction.energy - label.energy,
+        force_error=float(np.sqrt(np.mean(errors**2))),
+        max_force=largest_force(label),
+    )
+
+
+def _start(potential: Potential, label: Label, prediction: Prediction) -> Candidate:
+    """Return a start as the candidate that no relaxation has made of it."""
+    origin = label.configuration.origin
+    return Candidate(
+        state=origin.state,
+        structure=label.configuration.structure,
         energy=prediction.energy,
         spread=prediction.spread,
         # not compared with the undistorted structure, as candidates of a search are
         uncertainty=potential.energy_sigma(prediction.spread),
         energy_uncertainty=potential.energy_sigma(prediction.spread),
         max_force=float(np.linalg.norm(prediction.forces, axis=1).max()),
-        starts=[start],
+        starts=[origin.family.rsplit("/", 1)[-1]],
         rank=0,
     )
-    return verify(potential, [(candidate, label)])[0]
-
-
-def start_of(frame: ChargedConfiguration) -> str:
-    """Return the name of the start whose relaxation a frame is of."""
-    return frame.origin.family.rsplit("/", 1)[-1]
 
 
 def largest_force(label: Label) -> float:

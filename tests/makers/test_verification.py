@@ -147,7 +147,7 @@ def toy_point(configuration):
 
 
 @job(data=["labels"])
-def toy_verify_start(potential, start, point):
+def toy_verify_start(potential, point):
     return None if isinstance(point, RefusedLabel) else toy_verified(point, exchanged=True)
 
 
