@@ -257,7 +257,7 @@ class ConvergenceSettings(Section):
     level_change: float = Field(
         default=0.02, gt=0, description="Largest change of a level between rounds, eV."
     )
-    max_rounds: int = Field(default=4, ge=1, description="Rounds of training and search.")
+    max_rounds: int = Field(default=3, ge=1, description="Rounds of training and search.")
     final_force: float = Field(
         default=0.03, gt=0, description="Refine a winner until its HSE06 forces are below, eV/Å."
     )

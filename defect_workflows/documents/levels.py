@@ -194,7 +194,9 @@ class StateEnergy(Document):
         description="A calculation stands behind it, in a campaign an HSE06 single point."
     )
     potential_energy_error: float | None = Field(
-        default=None, description="Potential minus HSE06 at the searched structure in eV."
+        default=None,
+        description="Potential minus HSE06 at the searched structure in eV; none where the state's "
+        "structure comes from a neighbouring charge state or a start that the potential lost.",
     )
     energy_mlip: float | None = Field(
         default=None,

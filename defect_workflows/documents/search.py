@@ -138,6 +138,11 @@ class VerifiedCandidate(Document):
     )
 
     @property
+    def searched(self) -> bool:
+        """Whether a search found it: the potential has said that there is a minimum."""
+        return not (self.exchanged or self.unresolved)
+
+    @property
     def label(self) -> Label:
         """The HSE06 single point of lowest energy: where the refinement got to."""
         return min(self.labels, key=lambda label: label.energy)

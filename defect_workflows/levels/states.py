@@ -26,7 +26,8 @@ class StateCalculation:
     candidate
         The candidate that it belongs to; None for levels without a search.
     energy_error
-        Potential minus calculation at the candidate's structure in eV.
+        Potential minus calculation at the candidate's structure in eV; None where no search found
+        it.
     candidates
         All minima that the search found for the state.
     risk
@@ -81,7 +82,7 @@ def choose_winners(
                 state,
                 calculation=LevelCalculation.from_label(winner.label),
                 candidate=winner.candidate,
-                energy_error=winner.energy_error,
+                energy_error=winner.energy_error if winner.searched else None,
                 candidates=found or [item.candidate for item in mine],
                 risk=missed.get(state.name),
             )

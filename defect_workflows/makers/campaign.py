@@ -21,7 +21,7 @@ from defect_workflows.search.jobs import conclude_round, gather, search_states
 from defect_workflows.stored import StoredOutput, growing_job, part
 from defect_workflows.userfile import dielectric_tensor
 
-LAST_EXCHANGES = 5
+LAST_EXCHANGES = 8
 """How often winners are exchanged between charge states in the last two rounds, at most."""
 
 LONGER_WAY = 2

@@ -16,7 +16,6 @@ from defect_workflows.documents.defects import (
     Origin,
     defect_of,
 )
-from defect_workflows.documents.potential import PotentialDocument
 from defect_workflows.documents.search import (
     Candidate,
     RefinementStep,
@@ -297,7 +296,7 @@ class RefinementMaker(Maker):
         states: StoredOutput,
         depth: RefinementDepth,
     ) -> Response | list[VerifiedCandidate]:
-        """Refine what may be a ground state, then offer it to the neighbouring charge states.
+        """Refine what may be a ground state, and offer it to the neighbouring charge states.
 
         A structure that one charge state found may be the ground state of the next one too, where
         the potential alone did not lead: ShakeNBreak's advice, at the hybrid functional. What an
@@ -320,13 +319,19 @@ class RefinementMaker(Maker):
         ends: list[Job] = []
         max_force = max(COMPARED, self.convergence.final_force)
         unfinished = self._unfinished(known, depth, max_force)
-        if depth.exchanges and not unfinished:
-            for start in _offers(potential.value(), known, states.value()):
+        if depth.exchanges:
+            offers = _offers(known, states.value(), [known[index] for index in unfinished])
+            offers = _worth_offering(potential, offers, known)
+            for start in offers:
                 point = self.hse06.make(_exchanged(start))
                 ends.append(verify_start(potential, point.output))
                 jobs.append(point)
-            if ends:
+            if offers:
                 depth = replace(depth, exchanges=depth.exchanges - 1)
+                offered = {start.state for start in offers}
+                unfinished = [
+                    index for index in unfinished if known[index].candidate.state not in offered
+                ]
         if depth.to_the_end and not ends and not unfinished:
             # where this leads may be new to the neighbours in turn
             max_force = self.convergence.final_force
@@ -356,14 +361,33 @@ class RefinementMaker(Maker):
 
 
 def _offers(
-    potential: PotentialDocument, known: list[VerifiedCandidate], states: list[DefectState]
+    known: list[VerifiedCandidate],
+    states: list[DefectState],
+    unfinished: list[VerifiedCandidate],
 ) -> list[Start]:
-    # imported late: it brings torch
-    from defect_workflows.mlip.predict import Potential
-    from defect_workflows.search.starts import exchanged_starts, worth_offering
+    """Return what charge states that are refined have for their neighbours.
 
-    offered = exchanged_starts(known, states)
-    return worth_offering(Potential.from_document(potential), offered, known) if offered else []
+    Where a start that the potential lost is followed, all charge states of the defect wait for it.
+    """
+    # imported late: it brings torch
+    from defect_workflows.search.starts import exchanged_starts
+
+    followed = {defect_of(item.candidate.state) for item in unfinished if item.unresolved}
+    waiting = {item.candidate.state for item in unfinished}
+    waiting.update(state.name for state in states if state.defect in followed)
+    return exchanged_starts(known, states, waiting)
+
+
+def _worth_offering(
+    potential: StoredOutput, offers: list[Start], known: list[VerifiedCandidate]
+) -> list[Start]:
+    # imported late: they bring torch
+    from defect_workflows.mlip.predict import Potential
+    from defect_workflows.search.starts import worth_offering
+
+    if not offers:
+        return []
+    return worth_offering(Potential.from_document(potential.value()), offers, known)
 
 
 def _exchanged(start: Start) -> ChargedConfiguration:

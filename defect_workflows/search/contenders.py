@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from defect_workflows.documents.defects import defect_of
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.energies import energy_left
@@ -71,7 +72,7 @@ def on_course(item: VerifiedCandidate, lowest: VerifiedCandidate, trial: int) ->
     its trial only if its first forces promise to lead below where those of the lowest lead.
     """
     energies = [label.energy for label in item.labels]
-    if not (item.exchanged or item.unresolved) or not trial:
+    if item.searched or not trial:
         return False
     if len(energies) <= trial:
         return item.exchanged or promise(item.labels[0]) < promise(lowest.label)
@@ -131,10 +132,10 @@ def next_refinements(
 ) -> list[int]:
     """Return the indices of the candidates to refine now, at most one per state.
 
-    A start that the potential lost and that may lead below the lowest of its state comes first:
-    where it does, nothing else matters. Then the lowest; the others, where they may be lowest, wait
-    for it: most of them cannot be lower than what it becomes. What another charge state offered
-    comes last.
+    A start that the potential lost and that may lead below the lowest of its state comes first, in
+    all charge states of its defect: where it does, nothing else matters, in none of them, as it is
+    exchanged. Then the lowest; the others, where they may be lowest, wait for it: most of them
+    cannot be lower than what it becomes. What another charge state offered comes last.
 
     Parameters
     ----------
@@ -148,19 +149,37 @@ def next_refinements(
         Tells what `worth_refining` asks for.
     """
     best = winners(verified)
+
+    def wanted(item: VerifiedCandidate) -> bool:
+        lowest = best[item.candidate.state]
+        return not finished(item) and worth_refining(item, lowest, window, trial(item))
+
+    lost = [item for item in _lost(verified, best) if wanted(item)]
+    followed = {defect_of(item.candidate.state) for item in lost}
+    exchanged = (item for item in verified if item.exchanged)
+    others = [
+        item
+        for item in (*contenders(verified, window), *exchanged)
+        if defect_of(item.candidate.state) not in followed and wanted(item)
+    ]
     places = {id(item): index for index, item in enumerate(verified)}
     chosen: dict[str, int] = {}
-    lost = sorted(
-        (
-            item
-            for item in verified
-            if item.unresolved and promise(item.label) < promise(best[item.candidate.state].label)
-        ),
-        key=lambda item: promise(item.label),
-    )
-    exchanged = [item for item in verified if item.exchanged]
-    for item in [*lost, *contenders(verified, window), *exchanged]:
-        state = item.candidate.state
-        if not finished(item) and worth_refining(item, best[state], window, trial(item)):
-            chosen.setdefault(state, places[id(item)])
+    for item in [*lost, *others]:
+        chosen.setdefault(item.candidate.state, places[id(item)])
     return list(chosen.values())
+
+
+def _lost(
+    verified: Sequence[VerifiedCandidate], best: Mapping[str, VerifiedCandidate]
+) -> list[VerifiedCandidate]:
+    """Return starts that the potential lost and that are or may get lowest, in order of promise."""
+    promising = [
+        item
+        for item in verified
+        if item.unresolved
+        and (
+            item is best[item.candidate.state]
+            or promise(item.label) < promise(best[item.candidate.state].label)
+        )
+    ]
+    return sorted(promising, key=lambda item: promise(item.label))

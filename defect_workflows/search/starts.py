@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -111,9 +111,13 @@ def neighbour_starts(
 
 
 def exchanged_starts(
-    verified: Sequence[VerifiedCandidate], states: Sequence[DefectState]
+    verified: Sequence[VerifiedCandidate],
+    states: Sequence[DefectState],
+    waiting: Collection[str] = (),
 ) -> list[Start]:
     """Return the winner of each charge state as starts of its neighbours, where it is new to them.
+
+    Of those that are `waiting` none is offered yet.
 
     It is not if they have had it, or a step of its refinement less than `SAME_ENERGY` above it:
     along a soft mode the last steps are long, and lead nowhere else. Named e.g. 'Winner_from_-1'.
@@ -128,6 +132,8 @@ def exchanged_starts(
             for label in (item.labels[0], item.label)
         ]
         for origin, winner in best.items():
+            if origin in waiting:
+                continue
             minimum = Start(origin, "Winner", winner.label.configuration.structure)
             last_steps = [
                 label.configuration.structure

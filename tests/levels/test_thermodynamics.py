@@ -283,6 +283,9 @@ def test_winner_has_the_lowest_last_label(published):
     assert chosen[0].calculation.energy == -12.0
     assert chosen[0].candidate.rank == 1
     assert chosen[0].energy_error == 0.02
+    # what the potential says of a start that it lost is no finding of it
+    lost = refined.model_copy(update={"unresolved": True})
+    assert choose_winners(states, [verified([-11.0], 0), lost])[0].energy_error is None
     assert [calculation.calculation for calculation in chosen[1:]] == [None, None]
 
 

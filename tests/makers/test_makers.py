@@ -74,7 +74,7 @@ def test_the_round_before_the_last_finds_the_ground_states(repository, rounds, t
     assert [n for n in range(rounds) if depths[n].limit > 3] == thorough
     assert [depth.to_the_end for depth in depths[-2:]] == [True, True]
     assert not any(depths[number].to_the_end for number in thorough[:-1])
-    assert [depth.exchanges for depth in depths[:2]] == ([5, 5] if rounds < 3 else [1, 1])
+    assert [depth.exchanges for depth in depths[:2]] == ([8, 8] if rounds < 3 else [1, 1])
 
 
 @reuse.job

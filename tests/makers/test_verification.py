@@ -207,9 +207,7 @@ def outcome(jobs, store):
 @pytest.mark.parametrize(("exchanges", "found"), [(5, 2.0), (1, 0.0)])
 def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exchanges, found):
     assert largest_force(toy_label(toy_configuration(SLOW, -1))) < COMPARED
-    monkeypatch.setattr(
-        verification, "_offers", lambda potential, known, states: exchanged_starts(known, states)
-    )
+    monkeypatch.setattr(verification, "_worth_offering", lambda potential, offers, known: offers)
     monkeypatch.setattr(verification, "verify_start", toy_verify_start)
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
     first, states, potential = first_candidates(), toy_states(), toy_potential()
@@ -222,6 +220,33 @@ def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exch
     best = winners(outcome([first, states, potential, settled], memory_store()))
     ends = {item.label.charge: place(item.label.configuration.structure) for item in best.values()}
     assert ends == pytest.approx({-1: 2.0, 0: found}, abs=0.05)
+
+
+@job(data=["labels"])
+def one_is_refined():
+    """At q = -1 a minimum, which is the lowest of q = 0 too; at q = 0 something to be refined."""
+    return [toy_verified(toy_label(toy_configuration(x, q))) for x, q in ((0.5, 0), (2.0, -1))]
+
+
+def test_what_is_refined_is_offered_before_others_are_refined(monkeypatch, toy_steps):
+    monkeypatch.setattr(verification, "_worth_offering", lambda potential, offers, known: offers)
+    monkeypatch.setattr(verification, "verify_start", toy_verify_start)
+    maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
+    known, states, potential = one_is_refined(), toy_states(), toy_potential()
+    depth = RefinementDepth(limit=20)
+    settled = maker.settle(potential.output, known.output, states.output, depth)
+    found = outcome([known, states, potential, settled], memory_store())
+    ends = {item.label.charge: place(item.label.configuration.structure) for item in found}
+    assert ends == pytest.approx({-1: 2.0, 0: 2.0}, abs=0.05)
+    assert [len(item.labels) for item in found] == [1, 1, 1]  # worthless now
+
+
+@pytest.mark.parametrize("unresolved", [True, False])
+def test_nothing_is_offered_while_a_lost_start_is_followed(unresolved):
+    known = [toy_verified(toy_label(toy_configuration(x, q))) for x, q in ((0.5, 0), (2.0, -1))]
+    open_one = known[0].model_copy(update={"unresolved": unresolved})
+    offers = verification._offers([open_one, known[1]], toy_states.original(), [open_one])
+    assert [start.state for start in offers] == ([] if unresolved else ["v_O_0"])
 
 
 @job(data=["labels"])

@@ -100,6 +100,28 @@ def test_a_lost_start_is_followed_if_its_forces_promise_more_than_the_lowest(ver
     assert followed([-1.0, -1.5, -2.0, -2.2], forces=1.0)
 
 
+def test_all_charge_states_of_a_defect_wait_while_a_lost_start_is_followed(verified, vacancy):
+    neutral = verified(0, [-3.0], forces=0.1)
+    charged = verified(-1, [5.0], forces=0.1)
+    offered = verified(-1, [5.5], shaken(vacancy, 0.5, 3)).model_copy(update={"exchanged": True})
+    lost = verified(0, [-1.0], shaken(vacancy, 0.5, 7), forces=1.0)
+    lost = lost.model_copy(update={"unresolved": True})
+    elsewhere = charged.candidate.model_copy(update={"state": "v_O_-1"})
+    other = charged.model_copy(update={"candidate": elsewhere})
+
+    def chosen(items, ended=()):
+        places = next_refinements(
+            items, 0.1, lambda item: any(item is one for one in ended), thrice
+        )
+        return [items[place] for place in places]
+
+    everything = [neutral, charged, offered, lost, other]
+    assert chosen(everything) == [lost, other]
+    lowest = lost.model_copy(update={"labels": verified(0, [-4.0], forces=0.1).labels})
+    assert chosen([neutral, charged, lowest]) == [lowest]
+    assert chosen(everything, ended=[lost]) == [neutral, charged, other]
+
+
 def at(verified, vacancy, way, energy, forces, charge=0) -> VerifiedCandidate:
     """Make a verified candidate with its atoms displaced by `way`, shape (n, 3)."""
     structure = vacancy.copy()
