@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from defect_workflows.documents.search import (
 from defect_workflows.makers.labelling import MultiFidelityMaker, staged
 from defect_workflows.search.contenders import (
     falls_into,
+    in_trial,
     next_refinements,
     winners,
     worth_refining,
@@ -155,7 +157,15 @@ class RefinementDepth(MSONable):
 
     def limit_of(self, item: VerifiedCandidate) -> int:
         """Return the single points to spend on a candidate, in all."""
-        return max(self.limit, self.lost_limit) if item.unresolved else self.limit
+        return self.lost_limit if item.unresolved else self.limit
+
+    def now(self, item: VerifiedCandidate) -> RefinementDepth:
+        """Return how far a candidate is refined before all are compared again.
+
+        A start that the potential lost has its trial first.
+        """
+        trying = item.unresolved and in_trial(item, self.lost_trial)
+        return replace(self, lost_limit=min(self.lost_trial, self.lost_limit)) if trying else self
 
     def trial_of(self, item: VerifiedCandidate) -> int:
         """Return the single points that a candidate gets however high it is."""
@@ -320,7 +330,12 @@ class RefinementMaker(Maker):
         max_force = max(COMPARED, self.convergence.final_force)
         unfinished = self._unfinished(known, depth, max_force)
         if depth.exchanges:
-            offers = _offers(known, states.value(), [known[index] for index in unfinished])
+            offers = _offers(
+                known,
+                states.value(),
+                [known[index] for index in unfinished],
+                lambda item: self.finished(item, depth.limit_of(item), max_force),
+            )
             offers = _worth_offering(potential, offers, known)
             for start in offers:
                 point = self.hse06.make(_exchanged(start))
@@ -338,7 +353,7 @@ class RefinementMaker(Maker):
             nothing_new = replace(depth, trial=0, lost_trial=0)
             unfinished = self._unfinished(known, nothing_new, max_force)
         ends += [
-            self.make(potential, verified.item(index), verified, depth, max_force)
+            self.make(potential, verified.item(index), verified, depth.now(known[index]), max_force)
             for index in unfinished
         ]
         if not ends:
@@ -364,17 +379,23 @@ def _offers(
     known: list[VerifiedCandidate],
     states: list[DefectState],
     unfinished: list[VerifiedCandidate],
+    finished: Callable[[VerifiedCandidate], bool],
 ) -> list[Start]:
     """Return what charge states that are refined have for their neighbours.
 
-    Where a start that the potential lost is followed, all charge states of the defect wait for it.
+    Where a start that the potential lost is followed, all charge states of the defect wait for it
+    but those where one was followed to its end.
     """
     # imported late: it brings torch
     from defect_workflows.search.starts import exchanged_starts
 
     followed = {defect_of(item.candidate.state) for item in unfinished if item.unresolved}
     waiting = {item.candidate.state for item in unfinished}
-    waiting.update(state.name for state in states if state.defect in followed)
+    waiting.update(
+        state
+        for state, winner in winners(known).items()
+        if defect_of(state) in followed and not (winner.unresolved and finished(winner))
+    )
     return exchanged_starts(known, states, waiting)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -74,7 +75,7 @@ def on_course(item: VerifiedCandidate, lowest: VerifiedCandidate, trial: int) ->
     energies = [label.energy for label in item.labels]
     if item.searched or not trial:
         return False
-    if len(energies) <= trial:
+    if in_trial(item, trial):
         return item.exchanged or promise(item.labels[0]) < promise(lowest.label)
     gained = min(energies[:-trial]) - item.energy
     return item.energy - gained < lowest.energy
@@ -132,10 +133,13 @@ def next_refinements(
 ) -> list[int]:
     """Return the indices of the candidates to refine now, at most one per state.
 
-    A start that the potential lost and that may lead below the lowest of its state comes first, in
-    all charge states of its defect: where it does, nothing else matters, in none of them, as it is
-    exchanged. Then the lowest; the others, where they may be lowest, wait for it: most of them
-    cannot be lower than what it becomes. What another charge state offered comes last.
+    A start that the potential lost and that may lead below the lowest of its state comes first,
+    in all charge states of its defect: where it does, nothing else matters, in none of them, as it
+    is exchanged. Each charge state tries its most promising one; the one that is then lowest,
+    compared with what the search found in its state, is followed, and the others wait for it.
+
+    Then the lowest; the others, where they may be lowest, wait for it: most of them cannot be lower
+    than what it becomes. What another charge state offered comes last.
 
     Parameters
     ----------
@@ -155,24 +159,38 @@ def next_refinements(
         return not finished(item) and worth_refining(item, lowest, window, trial(item))
 
     lost = [item for item in _lost(verified, best) if wanted(item)]
-    followed = {defect_of(item.candidate.state) for item in lost}
+    by_defect: dict[str, list[VerifiedCandidate]] = defaultdict(list)
+    for item in _first_of_each_state(lost):
+        by_defect[defect_of(item.candidate.state)].append(item)
+    found = {state: item.energy for state, item in best.items()}
+    found.update((state, x.energy) for state, x in winners(filter(_searched, verified)).items())
     exchanged = (item for item in verified if item.exchanged)
-    others = [
+    others = (
         item
         for item in (*contenders(verified, window), *exchanged)
-        if defect_of(item.candidate.state) not in followed and wanted(item)
-    ]
+        if defect_of(item.candidate.state) not in by_defect and wanted(item)
+    )
+    followed = (item for rivals in by_defect.values() for item in _followed(rivals, found, trial))
     places = {id(item): index for index, item in enumerate(verified)}
-    chosen: dict[str, int] = {}
-    for item in [*lost, *others]:
-        chosen.setdefault(item.candidate.state, places[id(item)])
-    return list(chosen.values())
+    return [places[id(item)] for item in _first_of_each_state([*followed, *others])]
+
+
+def in_trial(item: VerifiedCandidate, trial: int) -> bool:
+    """Tell whether a candidate has not had all single points of its trial, after the first."""
+    return len(item.labels) <= trial
+
+
+def _searched(item: VerifiedCandidate) -> bool:
+    return item.searched
 
 
 def _lost(
     verified: Sequence[VerifiedCandidate], best: Mapping[str, VerifiedCandidate]
 ) -> list[VerifiedCandidate]:
-    """Return starts that the potential lost and that are or may get lowest, in order of promise."""
+    """Return starts that the potential lost and that are or may get lowest.
+
+    What has begun comes first, then in order of promise.
+    """
     promising = [
         item
         for item in verified
@@ -182,4 +200,21 @@ def _lost(
             or promise(item.label) < promise(best[item.candidate.state].label)
         )
     ]
-    return sorted(promising, key=lambda item: promise(item.label))
+    return sorted(promising, key=lambda item: (len(item.labels) == 1, promise(item.label)))
+
+
+def _first_of_each_state(items: Iterable[VerifiedCandidate]) -> list[VerifiedCandidate]:
+    first: dict[str, VerifiedCandidate] = {}
+    for item in items:
+        first.setdefault(item.candidate.state, item)
+    return list(first.values())
+
+
+def _followed(
+    rivals: Sequence[VerifiedCandidate],
+    found: Mapping[str, float],
+    trial: Callable[[VerifiedCandidate], int],
+) -> list[VerifiedCandidate]:
+    """Return those of a defect's lost starts, one per charge state, that get single points now."""
+    tried = [item for item in rivals if in_trial(item, trial(item))]
+    return tried or [min(rivals, key=lambda item: item.energy - found[item.candidate.state])]

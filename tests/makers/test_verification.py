@@ -245,8 +245,23 @@ def test_what_is_refined_is_offered_before_others_are_refined(monkeypatch, toy_s
 def test_nothing_is_offered_while_a_lost_start_is_followed(unresolved):
     known = [toy_verified(toy_label(toy_configuration(x, q))) for x, q in ((0.5, 0), (2.0, -1))]
     open_one = known[0].model_copy(update={"unresolved": unresolved})
-    offers = verification._offers([open_one, known[1]], toy_states.original(), [open_one])
+    both, states = [open_one, known[1]], toy_states.original()
+    offers = verification._offers(both, states, [open_one], lambda item: item is known[1])
     assert [start.state for start in offers] == ([] if unresolved else ["v_O_0"])
+    # but what another one that was followed has led to is
+    ended = known[1].model_copy(update={"unresolved": True})
+    offers = verification._offers([open_one, ended], states, [open_one], lambda item: True)
+    assert [start.state for start in offers] == ["v_O_0"]
+    offers = verification._offers([open_one, ended], states, [open_one], lambda item: False)
+    assert [start.state for start in offers] == ([] if unresolved else ["v_O_0"])
+
+
+def test_a_lost_start_has_its_trial_before_all_are_compared_again():
+    depth = RefinementDepth(limit=20, trial=3, lost_trial=3, lost_limit=40)
+    item = toy_verified(toy_label(toy_configuration(0.5, 0)))
+    lost = item.model_copy(update={"unresolved": True})
+    tried = lost.model_copy(update={"labels": lost.labels * 4})
+    assert [depth.now(x).limit_of(x) for x in (item, lost, tried)] == [20, 3, 40]
 
 
 @job(data=["labels"])

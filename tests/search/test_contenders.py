@@ -122,6 +122,27 @@ def test_all_charge_states_of_a_defect_wait_while_a_lost_start_is_followed(verif
     assert chosen(everything, ended=[lost]) == [neutral, charged, other]
 
 
+def test_of_two_lost_starts_both_are_tried_and_one_is_followed(verified, vacancy):
+    def lost(charge, energies):
+        item = verified(charge, energies, shaken(vacancy, 0.5, 7), forces=1.0)
+        return item.model_copy(update={"unresolved": True})
+
+    found = [verified(0, [-3.0], forces=0.1), verified(-1, [5.0], forces=0.1)]
+
+    def chosen(*items):
+        items = [*found, *items]
+        return [items[place] for place in next_refinements(items, 0.1, lambda item: False, thrice)]
+
+    first, second = lost(0, [1.0, 0.0, -1.0]), lost(-1, [8.0, 7.0, 6.0])
+    assert chosen(first, second) == [first, second]
+    # compared with what the search found in the same state
+    high, low = lost(0, [1.0, 0.0, -1.0, -1.9]), lost(-1, [8.0, 7.0, 5.5, 4.9])
+    assert chosen(high, low) == [low]
+    # one is followed when all have had their trial; what has begun goes on
+    assert chosen(first, low) == [first]
+    assert chosen(high, lost(0, [-1.5])) == [high]
+
+
 def at(verified, vacancy, way, energy, forces, charge=0) -> VerifiedCandidate:
     """Make a verified candidate with its atoms displaced by `way`, shape (n, 3)."""
     structure = vacancy.copy()
