@@ -162,8 +162,8 @@ def next_refinements(
     by_defect: dict[str, list[VerifiedCandidate]] = defaultdict(list)
     for item in _first_of_each_state(lost):
         by_defect[defect_of(item.candidate.state)].append(item)
-    found = {state: item.energy for state, item in best.items()}
-    found.update((state, x.energy) for state, x in winners(filter(_searched, verified)).items())
+    # what a search found, where one found anything
+    found = {**best, **winners(item for item in verified if item.searched)}
     exchanged = (item for item in verified if item.exchanged)
     others = (
         item
@@ -178,10 +178,6 @@ def next_refinements(
 def in_trial(item: VerifiedCandidate, trial: int) -> bool:
     """Tell whether a candidate has not had all single points of its trial, after the first."""
     return len(item.labels) <= trial
-
-
-def _searched(item: VerifiedCandidate) -> bool:
-    return item.searched
 
 
 def _lost(
@@ -212,9 +208,9 @@ def _first_of_each_state(items: Iterable[VerifiedCandidate]) -> list[VerifiedCan
 
 def _followed(
     rivals: Sequence[VerifiedCandidate],
-    found: Mapping[str, float],
+    found: Mapping[str, VerifiedCandidate],
     trial: Callable[[VerifiedCandidate], int],
 ) -> list[VerifiedCandidate]:
     """Return those of a defect's lost starts, one per charge state, that get single points now."""
     tried = [item for item in rivals if in_trial(item, trial(item))]
-    return tried or [min(rivals, key=lambda item: item.energy - found[item.candidate.state])]
+    return tried or [min(rivals, key=lambda item: item.energy - found[item.candidate.state].energy)]
