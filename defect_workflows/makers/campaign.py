@@ -14,7 +14,8 @@ from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
 from defect_workflows.makers.learning import TrainingMaker
-from defect_workflows.makers.verification import RefinementDepth, RefinementMaker, VerificationMaker
+from defect_workflows.makers.refinement import RefinementDepth, RefinementMaker
+from defect_workflows.makers.verification import VerificationMaker
 from defect_workflows.mlip.jobs import index_labels, select_configurations
 from defect_workflows.report.jobs import summarise
 from defect_workflows.search.jobs import conclude_round, gather, search_states

@@ -12,6 +12,7 @@ from defect_workflows.documents.labels import Label
 from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.energies import energy_left
 from defect_workflows.search.cluster import displacements, same
+from defect_workflows.search.shortlist import first_of_each
 
 SAME_BOWL = 0.1
 """Two structures lie in one minimum if their energy difference is, within this share of it, what
@@ -160,7 +161,7 @@ def next_refinements(
 
     lost = [item for item in _lost(verified, best) if wanted(item)]
     by_defect: dict[str, list[VerifiedCandidate]] = defaultdict(list)
-    for item in _first_of_each_state(lost):
+    for item in first_of_each(lost, 1, _state)[0]:
         by_defect[defect_of(item.candidate.state)].append(item)
     # what a search found, where one found anything
     found = {**best, **winners(item for item in verified if item.searched)}
@@ -172,7 +173,35 @@ def next_refinements(
     )
     followed = (item for rivals in by_defect.values() for item in _followed(rivals, found, trial))
     places = {id(item): index for index, item in enumerate(verified)}
-    return [places[id(item)] for item in _first_of_each_state([*followed, *others])]
+    chosen, _ = first_of_each([*followed, *others], 1, _state)
+    return [places[id(item)] for item in chosen]
+
+
+def not_offered_yet(
+    verified: Sequence[VerifiedCandidate],
+    unfinished: Sequence[VerifiedCandidate],
+    finished: Callable[[VerifiedCandidate], bool],
+) -> set[str]:
+    """Return the charge states that have nothing to offer to their neighbours yet.
+
+    Those with something to refine; and where a start that the potential lost is followed, all of
+    its defect but those where one was followed to its end.
+
+    Parameters
+    ----------
+    verified
+        Candidates of all states.
+    unfinished
+        Those that are refined now.
+    finished
+        Tells which are refined to the end.
+    """
+    followed = {defect_of(item.candidate.state) for item in unfinished if item.unresolved}
+    return {item.candidate.state for item in unfinished} | {
+        state
+        for state, winner in winners(verified).items()
+        if defect_of(state) in followed and not (winner.unresolved and finished(winner))
+    }
 
 
 def in_trial(item: VerifiedCandidate, trial: int) -> bool:
@@ -199,11 +228,8 @@ def _lost(
     return sorted(promising, key=lambda item: (len(item.labels) == 1, promise(item.label)))
 
 
-def _first_of_each_state(items: Iterable[VerifiedCandidate]) -> list[VerifiedCandidate]:
-    first: dict[str, VerifiedCandidate] = {}
-    for item in items:
-        first.setdefault(item.candidate.state, item)
-    return list(first.values())
+def _state(item: VerifiedCandidate) -> str:
+    return item.candidate.state
 
 
 def _followed(

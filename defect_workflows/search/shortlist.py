@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 from pymatgen.core import Structure
 
 from defect_workflows.campaign import SearchSettings
-from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.search.cluster import displacements, same
 
@@ -60,16 +59,16 @@ def shortlist(
     return chosen
 
 
-def first_of_each(
-    frames: Sequence[ChargedConfiguration], number: int
-) -> tuple[list[ChargedConfiguration], list[ChargedConfiguration]]:
-    """Return the first frames of every state, so many of each, and the others."""
-    first: dict[str, list[ChargedConfiguration]] = defaultdict(list)
-    others: list[ChargedConfiguration] = []
-    for frame in frames:
-        of_state = first[frame.origin.state]
-        (of_state if len(of_state) < number else others).append(frame)
-    return [frame for of_state in first.values() for frame in of_state], others
+def first_of_each[Item](
+    items: Iterable[Item], number: int, state: Callable[[Item], str]
+) -> tuple[list[Item], list[Item]]:
+    """Return the first items of every state, so many of each, and the others."""
+    first: dict[str, list[Item]] = defaultdict(list)
+    others: list[Item] = []
+    for item in items:
+        of_state = first[state(item)]
+        (of_state if len(of_state) < number else others).append(item)
+    return [item for of_state in first.values() for item in of_state], others
 
 
 def already_verified(candidate: Candidate, known: Sequence[VerifiedCandidate]) -> bool:
