@@ -39,10 +39,6 @@ KEYS = KeySpecification(
 HARSH = 4.0
 """RMS force, as a multiple of the median of a defect's labels, above which a geometry is harsh."""
 
-HARSH_FOR_HSE06 = 2.0
-"""The same for what gets an HSE06 label: a strongly distorted geometry counts little in a training
-that learns what is near minima first (`Preset.soft_force`)."""
-
 
 @contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
@@ -113,21 +109,14 @@ def force_rms(label: Label) -> float:
     return float(np.sqrt(np.mean(np.square(label.forces))))
 
 
-def harsh(labels: Sequence[Label], multiple: float = HARSH) -> set[str]:
+def harsh(labels: Sequence[Label]) -> set[str]:
     """Return the configurations whose forces are several times those of their peers.
 
     Atoms nearly on top of each other: worth a cheap label, which keeps the potential repulsive
     there, not an expensive one, and no place to measure a potential at.
-
-    Parameters
-    ----------
-    labels
-        Labels of one defect.
-    multiple
-        RMS force, as a multiple of their median, above which one is harsh.
     """
     forces = {id(label): force_rms(label) for label in labels}
-    limit = multiple * float(np.median(list(forces.values()))) if forces else 0.0
+    limit = HARSH * float(np.median(list(forces.values()))) if forces else 0.0
     return ids(label for label in labels if forces[id(label)] > limit)
 
 

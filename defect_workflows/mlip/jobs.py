@@ -24,11 +24,11 @@ def select_configurations(labels: LabelSet, share: float) -> ConfigurationSet:
     ----------
     labels
         All labels so far. What has an HSE06 label already is not chosen again, and what PBE says is
-        `harsh` (`HARSH_FOR_HSE06`) not at all.
+        `harsh` not at all.
     share
         Share of the configurations, 0 < share <= 1.
     """
-    from defect_workflows.mlip.dataset import HARSH_FOR_HSE06, harsh, ids
+    from defect_workflows.mlip.dataset import harsh, ids
     from defect_workflows.mlip.select import select
 
     done = ids(label for label in labels.labels if label.fidelity == "hse06")
@@ -40,7 +40,7 @@ def select_configurations(labels: LabelSet, share: float) -> ConfigurationSet:
     by_defect: dict[str, list[Label]] = defaultdict(list)
     for label in open_labels:
         by_defect[label.configuration.origin.defect].append(label)
-    extreme = set().union(*(harsh(group, HARSH_FOR_HSE06) for group in by_defect.values()))
+    extreme = set().union(*map(harsh, by_defect.values()))
     candidates = [
         label.configuration for label in open_labels if label.configuration.id not in extreme
     ]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from defect_workflows.documents.defects import ChargedConfiguration
 from defect_workflows.documents.labels import LabelSet
 from defect_workflows.errors import PotentialError
-from defect_workflows.mlip.dataset import harsh, split_labels
+from defect_workflows.mlip.dataset import split_labels
 from defect_workflows.mlip.jobs import select_configurations
 from defect_workflows.mlip.select import farthest_points, select
 
@@ -91,25 +91,6 @@ def test_a_harsh_geometry_gets_no_expensive_label_and_is_no_test() -> None:
         assert family in {
             x.configuration.origin.family for x in split_labels(labels, 0.4, seed).train
         }
-
-
-@pytest.mark.parametrize(("multiple", "chosen"), [(1.9, True), (2.1, False)])
-def test_what_the_training_hardly_counts_gets_no_expensive_label(multiple, chosen) -> None:
-    family = "v_O/Rattled/3"
-    labels = [
-        label.model_copy(
-            update={
-                "forces": np.full(
-                    (len(label.forces), 3),
-                    multiple if label.configuration.origin.family == family else 1.0,
-                ).tolist()
-            }
-        )
-        for label in make_labels(6, 4, 0)
-    ]
-    found = select_configurations.original(LabelSet(labels=labels, refused=[]), 1.0)
-    assert (family in {c.origin.family for c in found.configurations}) == chosen
-    assert harsh(labels) == set()
 
 
 @settings(max_examples=30, deadline=None)
