@@ -241,7 +241,10 @@ class SearchSettings(Section):
         "labelled between rounds, at PBE.",
     )
     unresolved_hse06: int = Field(
-        default=4, ge=0, description="So many of these per state are labelled at HSE06 too."
+        default=4,
+        ge=0,
+        description="So many of these per state are labelled at HSE06 too, in each later round "
+        "half as many.",
     )
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 from defect_workflows.campaign import Campaign
 from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
-from defect_workflows.makers.campaign import LAST_EXCHANGES, LONGER_WAY
+from defect_workflows.makers.campaign import EXCHANGES, LONGER_WAY
+from defect_workflows.makers.verification import hse06_frames
 from defect_workflows.userfile import dielectric_tensor
 
 
@@ -53,9 +54,9 @@ def make_plan(campaign: Campaign) -> Plan:
     shortlisted = campaign.search.shortlist * states
     uncertain = campaign.search.uncertain * states
     unresolved = campaign.search.unresolved * states
-    dear = min(campaign.search.unresolved, campaign.search.unresolved_hse06) * states
+    dear = sum(hse06_frames(campaign.search, number) for number in range(rounds - 1)) * states
     first = min(campaign.convergence.round_refinements, campaign.convergence.max_refinements)
-    exchanged = 2 * states * (rounds + LAST_EXCHANGES)
+    exchanged = 2 * states * (rounds + EXCHANGES)
     steps = [
         PlannedStep(stage="host", what="pristine supercell", pbe=1, hse06=1),
         PlannedStep(stage="label", what="sampled configurations", pbe=sampled),
@@ -68,7 +69,7 @@ def make_plan(campaign: Campaign) -> Plan:
             stage="verify",
             what=f"{rounds} rounds: shortlist, frames of lost starts, uncertain ones at PBE",
             pbe=rounds * shortlisted + (rounds - 1) * (uncertain + unresolved),
-            hse06=rounds * shortlisted + (rounds - 1) * dear,
+            hse06=rounds * shortlisted + dear,
         ),
         PlannedStep(
             stage="refine",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from jobflow import Flow, Maker, Response
@@ -22,8 +22,8 @@ from defect_workflows.search.jobs import conclude_round, gather, search_states
 from defect_workflows.stored import StoredOutput, growing_job, part
 from defect_workflows.userfile import dielectric_tensor
 
-LAST_EXCHANGES = 8
-"""How often winners are exchanged between charge states in the last two rounds, at most."""
+EXCHANGES = 8
+"""How often winners are exchanged between charge states in a round, at most."""
 
 LONGER_WAY = 2
 """A start that the potential lost may take so many times the single points of a refinement: it
@@ -207,7 +207,8 @@ class CampaignMaker(Maker):
         The last round's potential shall have learned all ground states, so that its search tells
         whether one was missed: the round before finds them, as far as is needed to compare. Rounds
         before that only gather what the next potential learns from. In all of them, starts that
-        left the domain of the potential are followed where HSE06 leads below what was found.
+        left the domain of the potential are followed where HSE06 leads below what was found, and
+        what is found is offered to the neighbours: the next search then knows it in all of them.
 
         Parameters
         ----------
@@ -216,20 +217,16 @@ class CampaignMaker(Maker):
         """
         convergence = self.campaign.convergence
         left = convergence.max_rounds - 1 - number
-        if left > 1:
-            few = min(convergence.round_refinements, convergence.max_refinements)
-            depth = RefinementDepth(limit=few)
-        else:
-            depth = RefinementDepth(
-                limit=convergence.max_refinements,
-                exchanges=LAST_EXCHANGES,
-                trial=convergence.round_refinements,
-                to_the_end=left <= 0,
-            )
-        return replace(
-            depth,
+        thorough = left <= 1
+        return RefinementDepth(
+            limit=convergence.max_refinements
+            if thorough
+            else min(convergence.round_refinements, convergence.max_refinements),
+            exchanges=EXCHANGES,
+            trial=convergence.round_refinements if thorough else 0,
             lost_trial=convergence.round_refinements,
             lost_limit=LONGER_WAY * convergence.max_refinements,
+            to_the_end=left <= 0,
         )
 
     @growing_job

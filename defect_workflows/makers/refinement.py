@@ -250,9 +250,12 @@ class RefinementMaker(Maker):
                 jobs.append(point)
             if offers:
                 depth = replace(depth, exchanges=depth.exchanges - 1)
-                offered = {start.state for start in offers}
+                # what else its charge states would refine may be worthless then
+                offered = {defect_of(start.state) for start in offers}
                 unfinished = [
-                    index for index in unfinished if known[index].candidate.state not in offered
+                    index
+                    for index in unfinished
+                    if defect_of(known[index].candidate.state) not in offered
                 ]
         if depth.to_the_end and not ends and not unfinished:
             # where this leads may be new to the neighbours in turn

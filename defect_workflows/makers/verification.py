@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from jobflow import Flow, Maker, Response
@@ -69,7 +70,9 @@ class VerificationMaker(Maker):
         # nothing learns from frames of the last round; PBE teaches most of the geometry
         last = number + 1 >= self.convergence.max_rounds
         dear, lost = first_of_each(
-            document.unresolved, self.search.unresolved_hse06, lambda frame: frame.origin.state
+            document.unresolved,
+            hse06_frames(self.search, number),
+            lambda frame: frame.origin.state,
         )
         cheap, dear = ([], []) if last else ([*document.uncertain, *lost], dear)
         low = [self.single_points.pbe.make(frame) for frame in cheap]
@@ -91,6 +94,14 @@ class VerificationMaker(Maker):
         )
         flow = Flow([*pairs, *both, *low, together, comparison], comparison.output, name=self.name)
         return Response(replace=staged(flow, "verify"))
+
+
+def hse06_frames(search: SearchSettings, number: int) -> int:
+    """Return how many lost starts of a state are labelled at HSE06 in a round, numbered from 0.
+
+    Half as many as in the round before: what they lead to is found in the first round, if at all.
+    """
+    return min(search.unresolved, math.ceil(search.unresolved_hse06 / 2**number))
 
 
 def configuration_of(candidate: Candidate, round_number: int) -> ChargedConfiguration:

@@ -89,6 +89,11 @@ def displacements(start: Structure, end: Structure) -> np.ndarray:
     return np.array(start.lattice.get_cartesian_coords(way))
 
 
+def farthest(start: Structure, end: Structure) -> float:
+    """Return the largest displacement of an atom from one structure to another, in Å."""
+    return float(np.linalg.norm(displacements(start, end), axis=1).max())
+
+
 def same(first: Structure, second: Structure) -> bool:
     """Tell whether two structures are one minimum."""
     return difference(first, second) < SAME_DISTANCE

@@ -11,7 +11,7 @@ from defect_workflows.documents.defects import defect_of
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.energies import energy_left
-from defect_workflows.search.cluster import displacements, same
+from defect_workflows.search.cluster import displacements, farthest, same
 from defect_workflows.search.shortlist import first_of_each
 
 SAME_BOWL = 0.1
@@ -119,9 +119,10 @@ def falls_into(item: VerifiedCandidate, lower: VerifiedCandidate) -> bool:
     above = item.energy - lower.energy
     if item.candidate.state != lower.candidate.state or above <= 0:
         return False
-    way = displacements(item.label.configuration.structure, lower.label.configuration.structure)
-    if np.linalg.norm(way, axis=1).max() > WIDEST_BOWL:
+    places = item.label.configuration.structure, lower.label.configuration.structure
+    if farthest(*places) > WIDEST_BOWL:
         return False
+    way = displacements(*places)
     forces = (np.array(item.label.forces) + np.array(lower.label.forces)) / 2
     return bool(abs(np.sum(forces * way) - above) <= SAME_BOWL * above)
 
@@ -134,13 +135,15 @@ def next_refinements(
 ) -> list[int]:
     """Return the indices of the candidates to refine now, at most one per state.
 
-    A start that the potential lost and that may lead below the lowest of its state comes first,
-    in all charge states of its defect: where it does, nothing else matters, in none of them, as it
+    What is lowest in its state because another charge state offered it comes first, and nothing
+    else of its defect: it is new there, and may be the ground state of the next charge state too.
+    Then a start that the potential lost and that may lead below the lowest of its state, in all
+    charge states of its defect: where it does, nothing else matters, in none of them, as it
     is exchanged. Each charge state tries its most promising one; the one that is then lowest,
     compared with what the search found in its state, is followed, and the others wait for it.
 
     Then the lowest; the others, where they may be lowest, wait for it: most of them cannot be lower
-    than what it becomes. What another charge state offered comes last.
+    than what it becomes. What else another charge state offered comes last.
 
     Parameters
     ----------
@@ -159,21 +162,25 @@ def next_refinements(
         lowest = best[item.candidate.state]
         return not finished(item) and worth_refining(item, lowest, window, trial(item))
 
-    lost = [item for item in _lost(verified, best) if wanted(item)]
+    offered = [item for item in best.values() if item.exchanged and wanted(item)]
+    settling = {_defect(item) for item in offered}
+    lost = [
+        item for item in _lost(verified, best) if _defect(item) not in settling and wanted(item)
+    ]
     by_defect: dict[str, list[VerifiedCandidate]] = defaultdict(list)
     for item in first_of_each(lost, 1, _state)[0]:
-        by_defect[defect_of(item.candidate.state)].append(item)
+        by_defect[_defect(item)].append(item)
     # what a search found, where one found anything
     found = {**best, **winners(item for item in verified if item.searched)}
     exchanged = (item for item in verified if item.exchanged)
     others = (
         item
         for item in (*contenders(verified, window), *exchanged)
-        if defect_of(item.candidate.state) not in by_defect and wanted(item)
+        if _defect(item) not in settling | by_defect.keys() and wanted(item)
     )
     followed = (item for rivals in by_defect.values() for item in _followed(rivals, found, trial))
     places = {id(item): index for index, item in enumerate(verified)}
-    chosen, _ = first_of_each([*followed, *others], 1, _state)
+    chosen, _ = first_of_each([*offered, *followed, *others], 1, _state)
     return [places[id(item)] for item in chosen]
 
 
@@ -185,7 +192,8 @@ def not_offered_yet(
     """Return the charge states that have nothing to offer to their neighbours yet.
 
     Those with something to refine; and where a start that the potential lost is followed, all of
-    its defect but those where one was followed to its end.
+    its defect. But never one whose lowest no search found and is refined to its end: it is new to
+    the neighbours, and what they would refine meanwhile may be worthless then.
 
     Parameters
     ----------
@@ -196,12 +204,16 @@ def not_offered_yet(
     finished
         Tells which are refined to the end.
     """
-    followed = {defect_of(item.candidate.state) for item in unfinished if item.unresolved}
-    return {item.candidate.state for item in unfinished} | {
+    followed = {_defect(item) for item in unfinished if item.unresolved}
+    new = {
         state
         for state, winner in winners(verified).items()
-        if defect_of(state) in followed and not (winner.unresolved and finished(winner))
+        if not winner.searched and finished(winner)
     }
+    refined = {_state(item) for item in unfinished}
+    return {
+        state for state in winners(verified) if state in refined or defect_of(state) in followed
+    } - new
 
 
 def in_trial(item: VerifiedCandidate, trial: int) -> bool:
@@ -230,6 +242,10 @@ def _lost(
 
 def _state(item: VerifiedCandidate) -> str:
     return item.candidate.state
+
+
+def _defect(item: VerifiedCandidate) -> str:
+    return defect_of(item.candidate.state)
 
 
 def _followed(

@@ -6,12 +6,9 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-import numpy as np
-from pymatgen.core import Structure
-
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
-from defect_workflows.search.cluster import displacements, same
+from defect_workflows.search.cluster import farthest, same
 
 SAME_PLACE = 0.05
 """Where no atom is further away, in Å, an HSE06 label tells of the potential what one at the
@@ -94,14 +91,9 @@ def label_at(candidate: Candidate, known: Sequence[VerifiedCandidate]) -> tuple[
         for index, item in enumerate(known)
         if item.candidate.state == candidate.state
         for number, label in enumerate(item.labels)
-        if (distance := _distance(candidate, label.configuration.structure)) <= SAME_PLACE
+        if (distance := farthest(candidate.structure, label.configuration.structure)) <= SAME_PLACE
     ]
     return min(found)[1:] if found else None
-
-
-def _distance(candidate: Candidate, structure: Structure) -> float:
-    """Return the largest distance of an atom from its place in another structure, in Å."""
-    return float(np.linalg.norm(displacements(candidate.structure, structure), axis=1).max())
 
 
 def expected_gain(above: float, uncertainty: float) -> float:

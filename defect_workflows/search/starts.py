@@ -21,8 +21,8 @@ from defect_workflows.distortions import (
 from defect_workflows.documents.defects import BULK, DefectState
 from defect_workflows.documents.search import CAUTION, VerifiedCandidate
 from defect_workflows.energies import energy_left
-from defect_workflows.search.cluster import SAME_ENERGY, same
-from defect_workflows.search.contenders import winners
+from defect_workflows.search.cluster import SAME_ENERGY, farthest, same
+from defect_workflows.search.contenders import WIDEST_BOWL, winners
 from defect_workflows.search.relax import FIDELITY, SHORTEST_CONTACT, relax
 
 if TYPE_CHECKING:
@@ -154,8 +154,9 @@ def worth_offering(
     """Return the offered starts that may lead below the lowest verified structure of their state.
 
     Each is relaxed on the potential. Where that ends too high, with caution, or at what is the
-    lowest already, the single point is saved; where it runs away or leaves the domain, or where too
-    few labels were held out to know its uncertainty, the potential has no say.
+    lowest already, the single point is saved; where it runs away or leaves the domain the potential
+    has no say. Nor has it where too few labels were held out to know its uncertainty, but for
+    starts in the lowest's own bowl (no atom further than `WIDEST_BOWL`) that lead to it.
 
     Parameters
     ----------
@@ -166,8 +167,6 @@ def worth_offering(
     verified
         Verified candidates of all states.
     """
-    if not potential.calibrated:
-        return list(offered)
     lowest = {
         state: item.label.configuration.structure for state, item in winners(verified).items()
     }
@@ -185,8 +184,13 @@ def worth_offering(
     for start, end, one, other in zip(known, ends, here, there, strict=True):
         sigma = potential.difference_sigma(float(np.std(one.members - other.members, ddof=1)))
         above = one.energy - energy_left(one.forces) - other.energy
-        ended = end.verdict in ("minimum", "not_converged")
-        if ended and (above > CAUTION * sigma or same(end.structure, lowest[start.state])):
+        minimum = lowest[start.state]
+        known_there = same(end.structure, minimum)
+        if potential.calibrated:
+            worthless = known_there or above > CAUTION * sigma
+        else:
+            worthless = known_there and farthest(start.structure, minimum) <= WIDEST_BOWL
+        if worthless and end.verdict in ("minimum", "not_converged"):
             ruled_out.append(id(start))
     return [start for start in offered if id(start) not in ruled_out]
 

@@ -106,10 +106,26 @@ def test_nothing_is_offered_while_a_lost_start_is_followed(unresolved):
         return [start.state for start in exchanged_starts(verified, states, waiting)]
 
     assert offers(both, lambda item: item is known[1]) == ([] if unresolved else ["v_O_0"])
-    # but what another one that was followed has led to is
-    ended = known[1].model_copy(update={"unresolved": True})
-    assert offers([open_one, ended], lambda item: True) == ["v_O_0"]
-    assert offers([open_one, ended], lambda item: False) == ([] if unresolved else ["v_O_0"])
+    # but what no search found is, once it is refined
+    for how in ("unresolved", "exchanged"):
+        ended = known[1].model_copy(update={how: True})
+        assert offers([open_one, ended], lambda item, end=ended: item is end) == ["v_O_0"]
+        assert offers([open_one, ended], lambda item: False) == ([] if unresolved else ["v_O_0"])
+
+
+def test_what_no_search_found_is_offered_though_its_state_has_something_to_refine():
+    ended = toy_verified(toy_label(toy_configuration(2.0, -1))).model_copy(
+        update={"unresolved": True}
+    )
+    found = ended.model_copy(update={"unresolved": False})
+    lost = toy_verified(toy_label(toy_configuration(0.5, -1))).model_copy(
+        update={"unresolved": True}
+    )
+
+    def waits(winner):
+        return not_offered_yet([winner, lost], [lost], lambda item: item is winner)
+
+    assert (waits(ended), waits(found)) == (set(), {"v_O_-1"})
 
 
 def test_a_lost_start_has_its_trial_before_all_are_compared_again():

@@ -70,7 +70,10 @@ def test_a_label_next_to_a_candidate_is_used_again(monkeypatch):
     assert [label.charge for label in outputs] == [-1]
 
 
-@pytest.mark.parametrize(("number", "pbe", "both"), [(0, [2.5, 1.5], [0.5, 1.0, 2.0]), (3, [], [])])
+@pytest.mark.parametrize(
+    ("number", "pbe", "both"),
+    [(0, [2.5, 1.5], [0.5, 1.0, 2.0]), (1, [2.5, 1.0, 1.5], [0.5, 2.0]), (3, [], [])],
+)
 def test_few_of_the_lost_frames_get_the_hybrid_functional(monkeypatch, number, pbe, both):
     made = {"pbe": [], "both": []}
 

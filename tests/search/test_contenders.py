@@ -122,6 +122,18 @@ def test_all_charge_states_of_a_defect_wait_while_a_lost_start_is_followed(verif
     assert chosen(everything, ended=[lost]) == [neutral, charged, other]
 
 
+def test_what_was_offered_and_is_lowest_comes_before_lost_starts(verified, vacancy):
+    neutral = verified(0, [-3.0], forces=0.1)
+    charged = verified(-1, [5.0], forces=0.1)
+    offered = verified(-1, [4.5], shaken(vacancy, 0.5, 3), forces=0.1)
+    offered = offered.model_copy(update={"exchanged": True})
+    lost = verified(0, [-1.0], shaken(vacancy, 0.5, 7), forces=1.0)
+    lost = lost.model_copy(update={"unresolved": True})
+    everything = [neutral, charged, offered, lost]
+    assert next_refinements(everything, 0.1, lambda item: False, thrice) == [2]
+    assert next_refinements(everything, 0.1, lambda item: item is offered, thrice) == [3]
+
+
 def test_of_two_lost_starts_both_are_tried_and_one_is_followed(verified, vacancy):
     def lost(charge, energies):
         item = verified(charge, energies, shaken(vacancy, 0.5, 7), forces=1.0)

@@ -151,8 +151,11 @@ def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy, 
     unsure = ToyPotential.of(uneven, disagreement=0.0, floor=2 * TILT)
     assert [start.name for start in worth_offering(unsure, offers, [winner])] == ["higher"]
     assert worth_offering(sure, offers, []) == offers
-    # an uncertainty that is not known rules nothing out
-    assert worth_offering(replace(sure, calibrated=False), offers, [winner]) == offers
+    # an uncertainty that is not known rules nothing out but what begins in the winner's bowl
+    unknown = replace(sure, calibrated=False)
+    assert [start.name for start in worth_offering(unknown, offers, [winner])] == ["higher"]
+    monkeypatch.setattr(starts, "WIDEST_BOWL", 0.5 * WELL)
+    assert worth_offering(unknown, offers, [winner]) == offers
     # where the potential has left its domain it has no say
     lost = [
         replace(end, verdict="out_of_domain")
