@@ -246,9 +246,10 @@ class TransitionLevel(Document):
     error: float = Field(
         description=(
             "Estimate of its error in eV: errors of the two corrections, what relaxing the "
-            "remaining forces could still gain and by how much an unverified minimum is expected "
-            "to be lower (or the potential's calibrated standard deviation where a state is not "
-            "verified), in quadrature, per electron. Not the error of the functional."
+            "remaining forces could still gain, by how much an unverified minimum is expected "
+            "to be lower and by how much the last round lowered the state (or the potential's "
+            "calibrated standard deviation where a state is not verified), in quadrature, per "
+            "electron. Not the error of the functional, nor of a ground state that was missed."
         )
     )
     in_gap: bool = Field(description="Between VBM and CBM.")

@@ -76,6 +76,10 @@ class StateRisk(Document):
     energy: float = Field(
         description="Energy in eV by which the likeliest of them is expected to be lower."
     )
+    lowered: float = Field(
+        default=0.0,
+        description="Energy in eV by which this round lowered the state: another may do as much.",
+    )
     starts: int = Field(default=0, description="Relaxations of this round's search.")
     unresolved: int = Field(
         default=0,

@@ -95,7 +95,8 @@ def state_error(item: StateCalculation, correction: Correction) -> float:
     parts = [correction.error or 0.0]
     if item.calculation is not None:
         parts.append(energy_left(item.calculation.forces or 0.0))
-        parts.append(item.risk.energy if item.risk is not None else 0.0)
+        if item.risk is not None:
+            parts += [item.risk.energy, item.risk.lowered]
     elif item.lowest is not None:
         parts.append(potential_error(item) or 0.0)
     return float(np.linalg.norm(parts))

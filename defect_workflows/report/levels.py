@@ -129,6 +129,9 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
         names += ["potential alone", "verified"]
     for name in names:
         table.add_column(name, justify="left" if name == "defect" else "right")
+    # a lower structure may be missing: no level is beyond doubt then
+    doubt = any(warning.code == "rounds_not_converged" for warning in levels.warnings)
+    verified = "[yellow]not converged[/]" if doubt else "yes"
     for level in levels.transition_levels:
         upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
         cells = [
@@ -141,7 +144,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
         if searched:
             cells += [
                 "" if level.energy_mlip is None else f"{level.energy_mlip:.3f}",
-                "yes" if level.verified else "[red]no[/]",
+                verified if level.verified else "[red]no[/]",
             ]
         table.add_row(*cells)
     return table

@@ -210,7 +210,15 @@ def assess(
                 f"{check.state}: force error {check.force_error:.3f} eV/Å, "
                 f"expected at most {settings.force_error:g}"
             )
-    missed = risks(candidates, found, settled, states, relaxations)
+    earlier = {check.state: check.energy for check in history[-1].checks} if history else {}
+    missed = [
+        risk.model_copy(
+            update={"lowered": max(0.0, earlier[risk.state] - lowest[risk.state].energy)}
+        )
+        if risk.state in earlier and risk.state in lowest
+        else risk
+        for risk in risks(candidates, found, settled, states, relaxations)
+    ]
     reasons += [
         f"{risk.state}: {risk.competitors} unverified minima may be lower, by "
         f"{risk.energy:.3f} eV to be expected"

@@ -10,7 +10,7 @@ from rich.console import Console
 from defect_workflows.campaign import Campaign
 from defect_workflows.documents.campaign import CampaignResult, count_single_points
 from defect_workflows.documents.labels import LabelSet, RefusedLabel
-from defect_workflows.documents.levels import DefectLevelsDocument
+from defect_workflows.documents.levels import DefectLevelsDocument, LevelWarning
 from defect_workflows.errors import InputError
 from defect_workflows.report.jobs import summarise
 from defect_workflows.report.page import criteria
@@ -129,13 +129,28 @@ def test_criteria_of_every_round(result):
     ]
 
 
-def test_summary_for_the_terminal(result):
+def in_terminal(result):
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(summary_table(result))
-    text = console.export_text()
+    return console.export_text()
+
+
+def test_summary_for_the_terminal(result):
+    text = in_terminal(result)
     assert "REHEARSAL" in text
     assert "(0/-2)" in text
     assert "0.440" in text
+    assert "not converged" not in text
+
+
+def test_a_level_of_rounds_that_did_not_converge_is_not_called_verified(result):
+    warning = LevelWarning(code="rounds_not_converged", message="a structure may be missing")
+    levels = result.levels.levels.model_copy(update={"warnings": [warning]})
+    doubtful = result.model_copy(
+        update={"levels": result.levels.model_copy(update={"levels": levels})}
+    )
+    row = next(line for line in in_terminal(doubtful).splitlines() if "(0/-2)" in line)
+    assert "not converged" in row
 
 
 def refused() -> RefusedLabel:

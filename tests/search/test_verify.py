@@ -71,6 +71,10 @@ def test_a_round_is_judged_by_its_errors_and_the_refined_levels(verified):
     third = assess([], found, refined, states, [first], settings)
     assert third.level_change == pytest.approx(0.5)
     assert not third.converged
+    # another round may lower it as much again; what rose was a mistake of the round before
+    assert {risk.state: risk.lowered for risk in third.risks} == {"v_Mg_0": 0.0, "v_Mg_-1": 0.5}
+    back = assess([], found, found, states, [third], settings)
+    assert [risk.lowered for risk in [*first.risks, *back.risks]] == [0.0] * 4
     # a start that left the domain of the potential is nothing that it found
     lost = verified(0, [-5.0], energy_error=0.5).model_copy(update={"unresolved": True})
     assert assess([], [lost, *found], found, states, [first], settings).converged
