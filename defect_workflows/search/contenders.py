@@ -10,7 +10,7 @@ import numpy as np
 from defect_workflows.documents.defects import defect_of
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.search import VerifiedCandidate
-from defect_workflows.energies import energy_left
+from defect_workflows.energies import energy_in_reach, energy_left
 from defect_workflows.search.cluster import displacements, farthest, same
 from defect_workflows.search.shortlist import first_of_each
 
@@ -62,7 +62,7 @@ def may_be_lowest(item: VerifiedCandidate, lowest: VerifiedCandidate) -> bool:
 
 def promise(label: Label) -> float:
     """Return the energy in eV that the forces at a single point may lead to."""
-    return label.energy - energy_left(label.forces)
+    return label.energy - energy_in_reach(label.forces)
 
 
 def on_course(item: VerifiedCandidate, lowest: VerifiedCandidate, trial: int) -> bool:
