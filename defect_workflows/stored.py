@@ -13,8 +13,14 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import jobflow
-from jobflow import CURRENT_JOB, JobConfig, OutputReference
+from jobflow import CURRENT_JOB, JobConfig, JobStore, OutputReference
 from monty.json import MSONable
+
+KEPT = 8
+"""So many outputs, those read last, stay in memory: the jobs of a refinement read the same ones."""
+
+_outputs: dict[tuple[Any, ...], dict[str, Any]] = {}
+"""jobflow's caches of outputs, by job, index and time of completion."""
 
 
 class StoredOutput(MSONable):
@@ -47,8 +53,21 @@ class StoredOutput(MSONable):
         return type(self)(self.uuid, [*self.attributes, ("i", index)])
 
     def value(self) -> Any:
-        """Read the output from the store of the running job."""
-        return OutputReference(self.uuid, tuple(self.attributes)).resolve(CURRENT_JOB.store)
+        """Read the output from the store of the running job; it is shared, not to be changed."""
+        store = CURRENT_JOB.store
+        reference = OutputReference(self.uuid, tuple(self.attributes))
+        return reference.resolve(store, cache=_kept(self.uuid, store))
+
+
+def _kept(uuid: str, store: JobStore) -> dict[str, Any]:
+    """Return jobflow's cache of the last output of a job, empty unless it was read before."""
+    last = store.query_one({"uuid": uuid}, ["completed_at"], sort={"index": -1}) or {}
+    version = (uuid, last.get("index"), str(last.get("completed_at")))
+    cache = _outputs.pop(version, {})
+    _outputs[version] = cache  # the latest is the last
+    while len(_outputs) > KEPT:
+        del _outputs[next(iter(_outputs))]
+    return cache
 
 
 def part(source: OutputReference | StoredOutput, name: str) -> Any:

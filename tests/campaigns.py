@@ -55,13 +55,14 @@ def write_campaign(folder: Path, repository: Path, text: str = CAMPAIGN) -> Path
 
 
 def command(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does."""
+    """Run the command line as a user does; half an hour is too long."""
     return subprocess.run(
         [sys.executable, "-m", "defect_workflows.cli", *map(str, arguments)],
         capture_output=True,
         text=True,
         env=os.environ | variables,
         check=False,
+        timeout=1800,
     )
 
 

@@ -120,9 +120,18 @@ class SQLiteStore(Store):
         limit: int = 0,
     ) -> Iterator[dict]:
         """Yield the documents that match; arguments as of every maggma store."""
-        yield from self._candidates(criteria).query(
-            criteria, properties, sort, skip=skip, limit=limit
-        )
+        plain = properties is None or isinstance(properties, list | tuple)
+        if not plain or any("." in name for name in properties or ()):
+            memory = self._candidates(criteria)
+            yield from memory.query(criteria, properties, sort, skip=skip, limit=limit)
+            return
+        # large documents pass by the memory store, which would copy them several times
+        rows = self._rows(criteria)
+        memory = self._in_memory(rows, _top_level_fields([*(criteria or ()), *(sort or ())]))
+        for found in memory.query(criteria, ["_id"], sort, skip=skip, limit=limit):
+            document = rows[found["_id"]]
+            kept = document.keys() if properties is None else document.keys() & set(properties)
+            yield found | {name: document[name] for name in document if name in kept}
 
     def groupby(
         self,
@@ -193,7 +202,22 @@ class SQLiteStore(Store):
         return hash(self.name)
 
     def _candidates(self, criteria: dict | None) -> MemoryStore:
-        """Return, in memory, all documents that can match: SQLite's part of the criteria."""
+        """Return, in memory, all documents that can match."""
+        return self._in_memory(self._rows(criteria))
+
+    def _in_memory(self, rows: dict[int, dict], fields: set[str] | None = None) -> MemoryStore:
+        """Return a memory store of documents, or of some of their fields."""
+        memory = MemoryStore(key=self.key)
+        memory.connect()
+        if rows:
+            memory._collection.insert_many(
+                {"_id": id_, **{k: v for k, v in document.items() if fields is None or k in fields}}
+                for id_, document in rows.items()
+            )
+        return memory
+
+    def _rows(self, criteria: dict | None) -> dict[int, dict]:
+        """Return all documents that can match by their numbers: SQLite's part of the criteria."""
         conditions, values = [], []
         for field, condition in (criteria or {}).items():
             wanted = _wanted_scalars(condition) if field in self._indexed else None
@@ -205,11 +229,7 @@ class SQLiteStore(Store):
             query += f" WHERE {' AND '.join(conditions)}"
         with self._lock:
             rows = self._collection.execute(f"{query} ORDER BY id", values).fetchall()
-        memory = MemoryStore(key=self.key)
-        memory.connect()
-        if rows:
-            memory._collection.insert_many({"_id": id_, **_decoded(text)} for id_, text in rows)
-        return memory
+        return {id_: _decoded(text) for id_, text in rows}
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -236,6 +256,13 @@ class SQLiteStore(Store):
 def _decoded(text: str) -> dict:
     # BSON's own types and NaN are written as {"$type": ...}; without one, plain JSON is faster
     return json_util.loads(text) if '"$' in text else json.loads(text)
+
+
+def _top_level_fields(names: list[str]) -> set[str] | None:
+    """Return the fields of a document that dotted names mention; None where operators may do."""
+    if any(name.startswith("$") for name in names):
+        return None
+    return {name.split(".")[0] for name in names}
 
 
 def _extract(field: str) -> str:

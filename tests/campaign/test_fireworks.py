@@ -21,7 +21,7 @@ def labels_of(store) -> dict[str, Label]:
     return {label.fingerprint: label for label in labels if isinstance(label, Label)}
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(1500, func_only=True)  # the rehearsal that it compares with has its own
 def test_a_campaign_by_rockets_in_two_folders(
     rehearsal, rehearsal_run, fireworks_site, tmp_path, repository
 ):

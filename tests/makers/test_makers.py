@@ -3,15 +3,11 @@
 import json
 
 import pytest
-from jobflow import CURRENT_JOB, Flow, JobStore, OutputReference, Response, run_locally
-from maggma.stores import MemoryStore
 from monty.json import MontyDecoder, MontyEncoder, jsanitize
 
-from defect_workflows import reuse
 from defect_workflows.campaign import Campaign, DftSettings
 from defect_workflows.dft.jobs import SinglePointMaker
 from defect_workflows.makers.campaign import CampaignMaker
-from defect_workflows.stored import StoredOutput, growing_job, part
 
 
 @pytest.mark.parametrize(
@@ -74,41 +70,3 @@ def test_the_round_before_the_last_finds_the_ground_states(repository, rounds, t
     assert [n for n in range(rounds) if depths[n].limit > 3] == thorough
     assert [depth.to_the_end for depth in depths[-2:]] == [True, True]
     assert not any(depth.to_the_end for depth in depths[:-2])
-
-
-@reuse.job
-def number(value: int) -> dict:
-    return {"value": value}
-
-
-@reuse.job
-def double(value: int) -> int:
-    return 2 * value
-
-
-@growing_job
-def grow(source: StoredOutput, often: int) -> Response:
-    """Replaces itself until `often` is 0, handing the address of its input on."""
-    assert isinstance(source, StoredOutput)
-    assert CURRENT_JOB.store is not None
-    if often:
-        return Response(replace=grow(source, often - 1))
-    doubled = double(source.part("value"))
-    return Response(replace=Flow([doubled], doubled.output))
-
-
-def test_addresses_are_handed_on_and_read_by_ordinary_jobs(tmp_path):
-    first = number(21)
-    last = grow(first.output, 2)
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
-    run_locally(Flow([first, last]), store=store, log=False, ensure_success=True)
-    assert last.output.resolve(store) == 42
-
-
-def test_parts_of_references_and_of_addresses():
-    reference = OutputReference("uuid")
-    assert part(reference, "states").uuid == "uuid"
-    address = part(StoredOutput.of(reference), "states")
-    assert address.attributes == [("a", "states")]
-    again = MontyDecoder().process_decoded(json.loads(json.dumps(address.as_dict())))
-    assert (again.uuid, again.attributes) == (address.uuid, address.attributes)
