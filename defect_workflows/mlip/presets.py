@@ -55,7 +55,7 @@ PRESETS = {
         interactions=2,
         radial=(32, 32),
         learning_rate=0.03,
-        batch_size=8,
+        batch_size=4,
         epochs=100,
         continued_epochs=50,
     ),
