@@ -13,6 +13,9 @@ from rich.text import Text
 
 from defect_workflows.documents.levels import DefectLevelsDocument
 
+UNMET = "rounds_not_converged"
+"""Code of the warning that lists the criteria that a campaign's rounds did not meet."""
+
 
 class StepProgress:
     """Shows how far each step is; quiet where the output is not a terminal.
@@ -78,10 +81,12 @@ def print_summary(console: Console, levels: DefectLevelsDocument) -> None:
 
 
 def print_warnings(console: Console, levels: DefectLevelsDocument) -> None:
-    """Print the first warning of every code, a line each."""
+    """Print the first warning of every code, a line each, and each unmet criterion below it."""
     counts = Counter(warning.code for warning in levels.warnings)
     for code, count in counts.items():
         first = next(warning.message for warning in levels.warnings if warning.code == code)
+        if code == UNMET:
+            first = first.replace(": ", ":\n  ", 1).replace("; ", "\n  ")
         more = f" (and {count - 1} more)" if count > 1 else ""
         _line(console, "warning", "yellow", f"{code}: {first}{more}")
 
@@ -130,7 +135,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     for name in names:
         table.add_column(name, justify="left" if name == "defect" else "right")
     # a lower structure may be missing: no level is beyond doubt then
-    doubt = any(warning.code == "rounds_not_converged" for warning in levels.warnings)
+    doubt = any(warning.code == UNMET for warning in levels.warnings)
     verified = "[yellow]not converged[/]" if doubt else "yes"
     for level in levels.transition_levels:
         upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)

@@ -13,6 +13,7 @@ from defect_workflows.documents.labels import LabelSet, RefusedLabel
 from defect_workflows.documents.levels import DefectLevelsDocument, LevelWarning
 from defect_workflows.errors import InputError
 from defect_workflows.report.jobs import summarise
+from defect_workflows.report.levels import print_warnings
 from defect_workflows.report.page import criteria
 from defect_workflows.report.results import summary_table, write_report
 
@@ -151,6 +152,19 @@ def test_a_level_of_rounds_that_did_not_converge_is_not_called_verified(result):
     )
     row = next(line for line in in_terminal(doubtful).splitlines() if "(0/-2)" in line)
     assert "not converged" in row
+
+
+def test_every_unmet_criterion_has_a_line(result):
+    message = "not converged after 3 rounds: v_Cd_0: energy error -0.029 eV; v_Cd_-1: 3 unverified"
+    warning = LevelWarning(code="rounds_not_converged", message=message)
+    levels = result.levels.levels.model_copy(update={"warnings": [warning]})
+    console = Console(width=60, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    print_warnings(console, levels)
+    assert console.export_text().splitlines() == [
+        "warning rounds_not_converged: not converged after 3 rounds:",
+        "  v_Cd_0: energy error -0.029 eV",
+        "  v_Cd_-1: 3 unverified",
+    ]
 
 
 def refused() -> RefusedLabel:
