@@ -140,6 +140,10 @@ class VerifiedCandidate(Document):
     refinement_ended: str | None = Field(
         default=None, description="Why the refinement stopped before its forces were small enough."
     )
+    known_minimum: bool = Field(
+        default=False,
+        description="Whether it stopped as it leads into the minimum of a lower one of its state.",
+    )
 
     @property
     def searched(self) -> bool:
@@ -164,4 +168,7 @@ class RefinementStep(Document):
     structure: StructureField = Field(description="The structure, which carries the charge.")
     gain: float = Field(
         description="Energy in eV by which it should lie below the lowest single point so far."
+    )
+    known: bool = Field(
+        default=False, description="Whether it has a single point: a known minimum is led to."
     )

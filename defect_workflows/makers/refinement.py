@@ -14,8 +14,8 @@ from defect_workflows.documents.defects import ChargedConfiguration, DefectState
 from defect_workflows.documents.search import RefinementStep, VerifiedCandidate
 from defect_workflows.makers.labelling import staged
 from defect_workflows.search.contenders import (
-    falls_into,
     in_trial,
+    may_fall_into,
     next_refinements,
     not_offered_yet,
     winners,
@@ -124,8 +124,8 @@ class RefinementMaker(Maker):
         verified
             The candidate with its HSE06 labels so far.
         rivals
-            Other verified candidates: where it leads into the minimum of one of them, it ends, and
-            where it will not get below the lowest of them, it waits.
+            Other verified candidates: where it leads into the minimum of the lowest of its state,
+            it ends, and where it will not get below that, it waits.
         depth
             How many single points it gets.
         max_force
@@ -138,11 +138,8 @@ class RefinementMaker(Maker):
         lowest = winners([found, *others])[found.candidate.state]
         if not worth_refining(found, lowest, self.convergence.refine_window, depth.trial_of(found)):
             return found
-        for rival in others:
-            if falls_into(found, rival):
-                fall = f"falls into a known minimum, {found.energy - rival.energy:.3f} eV below"
-                return found.model_copy(update={"refinement_ended": fall})
-        step = propose_step(potential, verified)
+        known = [rivals.item(index) for index in may_fall_into(found, others)]
+        step = propose_step(potential, verified, known)
         onward = self.advance(step.output, potential, verified, rivals, depth, max_force)
         flow = Flow([step, onward], onward.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
@@ -168,6 +165,9 @@ class RefinementMaker(Maker):
         """
         found: VerifiedCandidate = verified.value()
         proposed: RefinementStep = step.value()
+        if proposed.known:
+            fall = f"falls into a known minimum, {proposed.gain:.3f} eV below"
+            return found.model_copy(update={"refinement_ended": fall, "known_minimum": True})
         if reason := self.not_worth_it(found, proposed.gain):
             return found.model_copy(update={"refinement_ended": reason})
         number = potential.part("round").value()

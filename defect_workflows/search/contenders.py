@@ -15,12 +15,11 @@ from defect_workflows.search.cluster import displacements, farthest, same
 from defect_workflows.search.shortlist import first_of_each
 
 SAME_BOWL = 0.1
-"""Two structures lie in one minimum if their energy difference is, within this share of it, what
-the forces at both give for a quadratic energy."""
+"""Two structures may lie in one minimum if their energy difference is, within this share of it,
+what the forces at both give for a quadratic energy."""
 
 WIDEST_BOWL = 0.75
 """Structures with an atom further apart than this, in Å, are not taken for one minimum."""
-
 
 SOFTER = 2.0
 """The forces left may gain so many times what `energy_left` says. Of 97 refinement steps with less
@@ -102,29 +101,41 @@ def worth_refining(
     return near or on_course(item, lowest, trial)
 
 
-def falls_into(item: VerifiedCandidate, lower: VerifiedCandidate) -> bool:
-    """Tell whether the forces of a candidate lead into the minimum of a lower one of its state.
+def may_fall_into(item: VerifiedCandidate, verified: Sequence[VerifiedCandidate]) -> list[int]:
+    """Return the indices of the candidates into whose minimum the forces of one may lead.
 
     Where the energy is quadratic between two structures, their energies differ by the mean of the
     forces at both times the way (the trapezoidal rule). Two minima with a barrier between them
-    have none of these forces, and a candidate that leads elsewhere has others.
+    have none of these forces, and most candidates that lead elsewhere have others.
+
+    Only the lowest of the state, and what falls into a minimum itself: any other's own end is not
+    known, and of eight candidates that seemed to lead there, none did.
 
     Parameters
     ----------
     item
         A candidate, at its lowest single point.
-    lower
-        One of the same state.
+    verified
+        Candidates of all states.
     """
-    above = item.energy - lower.energy
-    if item.candidate.state != lower.candidate.state or above <= 0:
+    lowest = winners(verified).get(item.candidate.state)
+    return [
+        index
+        for index, other in enumerate(verified)
+        if (other is lowest or other.known_minimum)
+        and other.candidate.state == item.candidate.state
+        and _in_one_bowl(item.label, other.label)
+    ]
+
+
+def _in_one_bowl(high: Label, low: Label) -> bool:
+    """Tell whether two single points fit a quadratic energy, and are near enough."""
+    places = high.configuration.structure, low.configuration.structure
+    above = high.energy - low.energy
+    if above <= 0 or farthest(*places) > WIDEST_BOWL:
         return False
-    places = item.label.configuration.structure, lower.label.configuration.structure
-    if farthest(*places) > WIDEST_BOWL:
-        return False
-    way = displacements(*places)
-    forces = (np.array(item.label.forces) + np.array(lower.label.forces)) / 2
-    return bool(abs(np.sum(forces * way) - above) <= SAME_BOWL * above)
+    forces = (np.array(high.forces) + np.array(low.forces)) / 2
+    return bool(abs(np.sum(forces * displacements(*places)) - above) <= SAME_BOWL * above)
 
 
 def next_refinements(

@@ -177,7 +177,10 @@ def conclude_round(
 
 @reuse.job(output_schema=RefinementStep)
 def propose_step(
-    potential: PotentialDocument, verified: VerifiedCandidate, device: Device = "auto"
+    potential: PotentialDocument,
+    verified: VerifiedCandidate,
+    known: Sequence[VerifiedCandidate] = (),
+    device: Device = "auto",
 ) -> RefinementStep:
     """Tell where the HSE06 minimum of a candidate should be.
 
@@ -190,17 +193,32 @@ def propose_step(
         The committee.
     verified
         The candidate with its HSE06 single points so far.
+    known
+        Lower ones into whose minimum it may lead: where the potential agrees, that is the step.
     device
         Where to run.
     """
     from defect_workflows.mlip.predict import Potential
+    from defect_workflows.search.bowl import leads_elsewhere
     from defect_workflows.search.refine import next_structure
 
     labels = [label.fingerprint for label in verified.labels]
-    key = reuse.fingerprint("refinement step", potential.fingerprint, labels)
+    ends = [lower.label for lower in known]
+    key = reuse.fingerprint(
+        "refinement step", potential.fingerprint, labels, [end.fingerprint for end in ends]
+    )
 
     def computed() -> RefinementStep:
-        proposal = next_structure(Potential.from_document(potential, device), verified.labels)
+        model = Potential.from_document(potential, device)
+        for end in ends:
+            if not leads_elsewhere(model, verified.label, end):
+                return RefinementStep(
+                    fingerprint=key,
+                    structure=end.configuration.structure,
+                    gain=verified.energy - end.energy,
+                    known=True,
+                )
+        proposal = next_structure(model, verified.labels)
         return RefinementStep(fingerprint=key, structure=proposal.structure, gain=proposal.gain)
 
     return reuse.finished_or(computed, key, RefinementStep)

@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 from ase.io import read
-from campaigns import command, write_campaign
+from campaigns import command, smaller, write_campaign
 from doped.thermodynamics import DefectThermodynamics
 from monty.json import MontyDecoder
 from monty.serialization import loadfn
@@ -191,8 +191,7 @@ def test_another_campaign_in_the_same_folder_is_refused(rehearsal_run, tmp_path,
 
 def test_a_killed_campaign_resumes(rehearsal_run, tmp_path, repository):
     """kill -9 while single points run: they are in the store, and the campaign goes on."""
-    text = rehearsal_run.campaign.read_text().replace("max_rounds: 2", "max_rounds: 1")
-    campaign = write_campaign(tmp_path, repository, text)
+    campaign = write_campaign(tmp_path, repository, smaller(rehearsal_run.campaign.read_text()))
     workdir = tmp_path / "work"
     arguments = ["run", str(campaign), "--workdir", str(workdir), "--rehearse"]
     process = subprocess.Popen(
@@ -218,10 +217,17 @@ def test_a_killed_campaign_resumes(rehearsal_run, tmp_path, repository):
     store = embedded_store(workdir)
     store.connect()
     resumed = {label.fingerprint: label for label in outputs(store, Label)}
-    sampled = {key for key, label in through.items() if label.configuration.origin.kind != "search"}
-    assert len(sampled) >= 3 * 6 + 3
+    sampled = {
+        key
+        for key, label in through.items()
+        if label.fidelity == "pbe"
+        and label.charge != 1
+        and label.configuration.origin.kind != "search"
+    }
+    assert len(sampled) >= 2 * 6 + 3
     assert sampled <= resumed.keys()
-    for key in sampled:
+    assert {resumed[key].charge for key in sampled} == {0, 2}
+    for key in resumed.keys() & through.keys():
         assert resumed[key].energy == pytest.approx(through[key].energy, abs=1e-6)
     levels = json.loads((workdir / "levels.json").read_text())
-    assert {state["charge"] for state in levels["states"]} == {0, 1, 2}
+    assert {state["charge"] for state in levels["states"]} == {0, 2}

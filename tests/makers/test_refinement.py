@@ -18,7 +18,7 @@ from defect_workflows.makers.refinement import (
     RefinementDepth,
     RefinementMaker,
 )
-from defect_workflows.search import refine
+from defect_workflows.search import bowl, refine
 from defect_workflows.search.contenders import not_offered_yet, winners
 from defect_workflows.search.starts import exchanged_starts
 from defect_workflows.search.verify import largest_force
@@ -202,3 +202,27 @@ def test_a_refinement_that_is_repeated_takes_the_same_steps(monkeypatch, toy_ste
     monkeypatch.setattr(refine, "next_structure", rounded)
     assert len(first) == 4
     assert labels() == first
+
+
+@job(data=["labels"])
+def in_the_bowl():
+    """The minimum at x = 0 of q = 0, and a candidate 0.36 eV above that leads to it."""
+    return [toy_verified(toy_label(toy_configuration(x, 0))) for x in (0.0, 0.6)]
+
+
+@pytest.mark.parametrize(("elsewhere", "points"), [(False, 1), (True, 3)])
+def test_what_falls_into_a_known_minimum_ends_unless_the_potential_leads_past_it(
+    monkeypatch, toy_steps, elsewhere, points
+):
+    monkeypatch.setattr(bowl, "leads_elsewhere", lambda potential, high, low: elsewhere)
+    maker = RefinementMaker(
+        hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03, refine_window=1.0)
+    )
+    both, potential = in_the_bowl(), toy_potential()
+    depth = RefinementDepth(limit=20, trial=20)
+    refined = maker.make(potential.output, both.output[1], both.output, depth, COMPARED)
+    found = outcome([both, potential, refined], memory_store())
+    assert len(found.labels) == points
+    assert found.known_minimum is not elsewhere
+    if not elsewhere:
+        assert found.refinement_ended == "falls into a known minimum, 0.360 eV below"

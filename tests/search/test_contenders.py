@@ -11,8 +11,8 @@ from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.search.contenders import (
     WIDEST_BOWL,
     contenders,
-    falls_into,
     may_be_lowest,
+    may_fall_into,
     next_refinements,
 )
 
@@ -181,8 +181,8 @@ def quadratic(way):
 def test_what_lies_in_the_bowl_of_a_minimum_falls_into_it(verified, vacancy, way, part):
     high = at(verified, vacancy, way, *quadratic(way))
     low = at(verified, vacancy, part * way, *quadratic(part * way))
-    assert falls_into(high, low)
-    assert not falls_into(low, high)
+    assert may_fall_into(high, [low]) == [0]
+    assert may_fall_into(low, [high]) == []
 
 
 def test_other_minima_states_and_far_structures_are_not_fallen_into(verified, vacancy):
@@ -191,11 +191,26 @@ def test_other_minima_states_and_far_structures_are_not_fallen_into(verified, va
     way = flat.copy()
     way[0, 0] = 0.5
     behind_a_barrier = at(verified, vacancy, way, 0.1, flat)
-    assert not falls_into(behind_a_barrier, low)
+    assert not may_fall_into(behind_a_barrier, [low])
     away = at(verified, vacancy, way, 0.1, 0.4 * way / 0.5)
-    assert not falls_into(away, low)
+    assert not may_fall_into(away, [low])
     downhill = at(verified, vacancy, way, 0.1, -0.4 * way / 0.5)
-    assert falls_into(downhill, low)
-    assert not falls_into(at(verified, vacancy, way, 0.1, -0.4 * way / 0.5, charge=-1), low)
+    assert may_fall_into(downhill, [low])
+    charged = at(verified, vacancy, way, 0.1, -0.4 * way / 0.5, charge=-1)
+    assert not may_fall_into(charged, [low])
     too_far = way * 1.01 * WIDEST_BOWL / 0.5
-    assert not falls_into(at(verified, vacancy, too_far, *quadratic(too_far)), low)
+    assert not may_fall_into(at(verified, vacancy, too_far, *quadratic(too_far)), [low])
+
+
+def test_only_what_is_known_to_end_in_the_lowest_is_fallen_into(verified, vacancy):
+    flat = np.zeros((15, 3))
+    way = flat.copy()
+    way[0, 0] = 0.5
+    high = at(verified, vacancy, way, *quadratic(way))
+    lower = at(verified, vacancy, 0.5 * way, *quadratic(0.5 * way))
+    lowest = at(verified, vacancy, -3 * way, -5.0, flat)
+    assert may_fall_into(high, [lowest, lower]) == []
+    fallen = lower.model_copy(update={"known_minimum": True})
+    assert may_fall_into(high, [lowest, fallen]) == [1]
+    # what is lowest is no other's business
+    assert may_fall_into(lowest, [fallen]) == []
