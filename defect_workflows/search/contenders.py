@@ -108,8 +108,8 @@ def may_fall_into(item: VerifiedCandidate, verified: Sequence[VerifiedCandidate]
     forces at both times the way (the trapezoidal rule). Two minima with a barrier between them
     have none of these forces, and most candidates that lead elsewhere have others.
 
-    Only the lowest of the state, and what falls into a minimum itself: any other's own end is not
-    known, and of eight candidates that seemed to lead there, none did.
+    Only the lowest of the state, and what falls into a minimum itself: where any other ends is not
+    known, and four of five candidates that seemed to lead there led past it.
 
     Parameters
     ----------
