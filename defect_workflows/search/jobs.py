@@ -204,9 +204,8 @@ def propose_step(
 
     labels = [label.fingerprint for label in verified.labels]
     ends = [lower.label for lower in known]
-    key = reuse.fingerprint(
-        "refinement step", potential.fingerprint, labels, [end.fingerprint for end in ends]
-    )
+    inputs = [potential.fingerprint, labels, *(end.fingerprint for end in ends)]
+    key = reuse.fingerprint("refinement step", *inputs)
 
     def computed() -> RefinementStep:
         model = Potential.from_document(potential, device)
