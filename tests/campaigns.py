@@ -55,7 +55,7 @@ def write_campaign(folder: Path, repository: Path, text: str = CAMPAIGN) -> Path
 
 
 def smaller(text: str) -> str:
-    """Return the rehearsal with two charge states and one round: it samples them alike."""
+    """Return the rehearsal with two charge states and one round; much of it is the same."""
     for old, new in (
         ("[0, 1, 2]", "[0, 2]"),
         ("max_rounds: 2", "max_rounds: 1"),

@@ -19,9 +19,8 @@ from defect_workflows.search.contenders import WIDEST_BOWL
 from defect_workflows.search.relax import FIDELITY, relax
 
 ELSEWHERE = 0.2
-"""A relaxation has led elsewhere if it ends with an atom further away than this, in Å. Of 12 from
-points that do lead there, all that ended within `WIDEST_BOWL` had less, of four that do not, none.
-"""
+"""A relaxation has led elsewhere if it ends with an atom further away than this, in Å: from points
+that do lead there it ended up to 0.21 Å away, from others at 0.23 Å or more (benchmarks)."""
 
 MAX_FORCE = 0.02
 """Force tolerance of the relaxation in eV/Å."""

@@ -1,4 +1,4 @@
-"""What a person gets from a rehearsal."""
+"""What a person gets from a rehearsal, and what a cluster gets from its graph."""
 
 import json
 import os
@@ -15,12 +15,17 @@ from doped.thermodynamics import DefectThermodynamics
 from monty.json import MontyDecoder
 from monty.serialization import loadfn
 
+from defect_workflows.campaign import Campaign
 from defect_workflows.charge import charge_of_atoms
+from defect_workflows.documents.campaign import CampaignResult
 from defect_workflows.documents.labels import Label
+from defect_workflows.makers.campaign import CampaignMaker
+from defect_workflows.running import fireworks
 from defect_workflows.running.state import job_records, status
 from defect_workflows.running.stores import embedded_store
 
-pytestmark = pytest.mark.rehearsal
+# the first of them makes the campaign
+pytestmark = [pytest.mark.rehearsal, pytest.mark.timeout(1800)]
 
 
 def outputs(store, kind):
@@ -212,22 +217,59 @@ def test_a_killed_campaign_resumes(rehearsal_run, tmp_path, repository):
     records = job_records(workdir)
     reused = [r for r in records if "single point" in r.name and r.state == "reused"]
     assert len(reused) >= len(labels)
-    # both sampled alike, one of them without interruption: every label is there, and the same
-    through = {label.fingerprint: label for label in outputs(rehearsal_run.store(), Label)}
     store = embedded_store(workdir)
     store.connect()
     resumed = {label.fingerprint: label for label in outputs(store, Label)}
-    sampled = {
-        key
-        for key, label in through.items()
-        if label.fidelity == "pbe"
-        and label.charge != 1
-        and label.configuration.origin.kind != "search"
-    }
-    assert len(sampled) >= 2 * 6 + 3
-    assert sampled <= resumed.keys()
-    assert {resumed[key].charge for key in sampled} == {0, 2}
-    for key in resumed.keys() & through.keys():
+    sampled = Counter(
+        label.configuration.origin.state
+        for label in resumed.values()
+        if label.fidelity == "pbe" and label.configuration.origin.kind != "search"
+    )
+    assert sampled == {"v_O_0": 6, "v_O_+2": 6, "bulk": 3 + 1}  # rattled ones and the host
+    # what both campaigns calculated, one of them without interruption, is the same
+    through = {label.fingerprint: label for label in outputs(rehearsal_run.store(), Label)}
+    common = through.keys() & resumed.keys()
+    assert len(common) >= 2 * 6 + 3
+    for key in common:
         assert resumed[key].energy == pytest.approx(through[key].energy, abs=1e-6)
     levels = json.loads((workdir / "levels.json").read_text())
     assert {state["charge"] for state in levels["states"]} == {0, 2}
+
+
+def labels_of(store) -> dict[str, Label]:
+    documents = store.query({"output.fidelity": {"$exists": True}}, load=True)
+    labels = [MontyDecoder().process_decoded(document["output"]) for document in documents]
+    return {label.fingerprint: label for label in labels if isinstance(label, Label)}
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(1500, func_only=True)  # the rehearsal that it compares with has its own
+def test_a_campaign_by_rockets_in_two_folders(
+    rehearsal, rehearsal_run, fireworks_site, tmp_path, repository
+):
+    """Two charge states of the rehearsal, on MongoDB: its labels are those of the local run."""
+    text = smaller(rehearsal_run.campaign.read_text())
+    campaign = Campaign.from_file(write_campaign(tmp_path, repository, text))
+    flow = CampaignMaker.from_campaign(campaign).make()
+    fireworks.submit(flow, fireworks_site.launchpad, metadata={"campaign": "MgO"})
+    fireworks_site.run_rockets([tmp_path / "one", tmp_path / "two"], timeout=1200)
+
+    stages = {stage.stage: stage for stage in fireworks.status(fireworks_site.launchpad)}
+    assert sum(stage.failed for stage in stages.values()) == 0
+    assert {"label", "train", "search", "verify", "refine", "levels"} <= set(stages)
+    for folder in ("one", "two"):
+        assert list((tmp_path / folder).glob("launcher_*")), f"no rocket flew from {folder}"
+
+    here, there = labels_of(rehearsal_run.store()), labels_of(fireworks_site.store)
+    common = here.keys() & there.keys()
+    sampled = [key for key in common if here[key].configuration.origin.kind != "search"]
+    assert len(sampled) >= 2 * 6 + 3 + 2
+    for key in common:
+        assert there[key].energy == pytest.approx(here[key].energy, abs=1e-5)
+        assert there[key].charge == here[key].charge
+
+    result = MontyDecoder().process_decoded(flow.output.resolve(fireworks_site.store))
+    assert isinstance(result, CampaignResult)
+    assert {state.charge for state in result.levels.levels.states} == {0, 2}
+    written = json.dumps(result.model_dump(mode="json"), default=str)
+    assert fireworks_site.password not in written
