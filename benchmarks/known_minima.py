@@ -1,10 +1,10 @@
 """Do refinements that ended as "falls into a known minimum" end there when they are relaxed on?
 
-    python benchmarks/known_minima.py runs/demo
+    python benchmarks/known_minima.py runs/demo CdTe_v_Cd
 
 Each such candidate of a finished campaign is relaxed from its lowest single point by the stand-in's
 own L-BFGS at HSE06, and compared with the lowest of its state. Prints a table and writes
-`benchmarks/known_minima_<name of the work folder>.json`.
+`benchmarks/known_minima_<name>.json`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ SAME_ENERGY = 0.010  # eV
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("workdir", type=Path)
-    workdir = parser.parse_args().workdir
-    verified = finished_result(workdir).verified
+    parser.add_argument("name")
+    arguments = parser.parse_args()
+    verified = finished_result(arguments.workdir).verified
     best = winners(verified)
     records = []
     for item in verified:
@@ -52,7 +53,7 @@ def main() -> None:
             }
         )
         print(records[-1], flush=True)
-    path = Path(__file__).with_name(f"known_minima_{workdir.name}.json")
+    path = Path(__file__).with_name(f"known_minima_{arguments.name}.json")
     path.write_text(json.dumps({"force": FORCE, "candidates": records}, indent=1) + "\n")
     table = Table(title="Candidates that fall into a known minimum, relaxed on at HSE06")
     for heading in ("state", "family", "above, eV", "at the end, meV", "farthest, Å", "right"):
