@@ -54,19 +54,6 @@ def write_campaign(folder: Path, repository: Path, text: str = CAMPAIGN) -> Path
     return path
 
 
-def smaller(text: str) -> str:
-    """Return the rehearsal with two charge states and one round; much of it is the same."""
-    for old, new in (
-        ("[0, 1, 2]", "[0, 2]"),
-        ("max_rounds: 2", "max_rounds: 1"),
-        ("max_refinements: 2", "max_refinements: 1"),
-        ("epochs: 20", "epochs: 5"),
-    ):
-        assert old in text
-        text = text.replace(old, new)
-    return text
-
-
 def command(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user does; half an hour is too long."""
     return subprocess.run(

@@ -16,6 +16,7 @@ from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.predict import Potential
 from defect_workflows.search.cluster import displacements, farthest
 from defect_workflows.search.contenders import WIDEST_BOWL
+from defect_workflows.search.refine import CorrectedModel
 from defect_workflows.search.relax import FIDELITY, relax
 
 ELSEWHERE = 0.2
@@ -28,7 +29,7 @@ MAX_FORCE = 0.02
 MAX_STEPS = 120
 
 
-class TwoPointModel(ModelInterface):
+class TwoPointModel(CorrectedModel):
     """A torch-sim model of a single system, corrected to have the forces of two single points.
 
     What it lacks at them is added, interpolated by how far a structure is on the way from one to
@@ -52,24 +53,19 @@ class TwoPointModel(ModelInterface):
         end: np.ndarray,
         missing: tuple[np.ndarray, np.ndarray],
     ) -> None:
-        super().__init__()
-        self.model = model
-        self._device = model.device
-        self._dtype = model.dtype
-        self._compute_forces = True
-        self._compute_stress = False
-        self.start, self.way, self.first, self.change = (
+        super().__init__(model, start, missing[0])
+        self.way, self.change = (
             torch.as_tensor(values, device=self.device, dtype=self.dtype)
-            for values in (start, end - start, missing[0], missing[1] - missing[0])
+            for values in (end - start, missing[1] - missing[0])
         )
 
     def forward(self, state: ts.SimState, **kwargs: object) -> dict[str, torch.Tensor]:
         """Return energy in eV, shape (1,), and forces in eV/Å, shape (n, 3)."""
         output = self.model(state)
-        moved = state.positions - self.start
+        moved = state.positions - self.positions
         part = ((moved * self.way).sum() / (self.way**2).sum()).clamp(0.0, 1.0)
-        missing = self.first + part * self.change
-        work = ((self.first + part * self.change / 2) * moved).sum()
+        missing = self.forces + part * self.change
+        work = ((self.forces + part * self.change / 2) * moved).sum()
         return {"energy": output["energy"] - work, "forces": output["forces"] + missing}
 
 
