@@ -217,6 +217,10 @@ class SearchSettings(Section):
         description="ShakeNBreak bond distortions as fractions of the bond length.",
     )
     dimer: bool = Field(default=True, description="Also start from a dimer at a vacancy.")
+    antisites: bool = Field(
+        default=True,
+        description="Also start with a neighbour of another element moved into a vacancy.",
+    )
     rattle: float | None = Field(
         default=None, description="Rattle of the starts in Å. Default: ShakeNBreak's."
     )

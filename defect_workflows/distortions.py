@@ -4,6 +4,11 @@ ShakeNBreak generates whole sets: it seeds only the first distortion of a set, i
 no charge, and it prints and warns. Here every structure follows from a defect state, the name of
 a distortion and a seed, and carries its charge.
 
+One family is not among ShakeNBreak's: a neighbour of another element that has moved into the
+vacancy. In compounds that leaves an antisite beside a vacancy of the neighbour, often the ground
+state of one charge and not of the next (V_Ga in GaAs: G. A. Baraff, M. Schlüter, Phys. Rev. Lett.
+55, 2340 (1985), https://doi.org/10.1103/PhysRevLett.55.2340).
+
 Reference: I. Mosquera-Lois, S. R. Kavanagh, A. Walsh, D. O. Scanlon, npj Comput. Mater. 9, 25
 (2023), https://doi.org/10.1038/s41524-023-00973-1
 """
@@ -16,6 +21,7 @@ import os
 import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,7 +35,14 @@ from defect_workflows.errors import CampaignError
 UNPERTURBED = "Unperturbed"
 RATTLED = "Rattled"
 DIMER = "Dimer"
+ANTISITE = "Antisite_"
 BOND_DISTORTION = "Bond_Distortion_"
+
+ANTISITE_REACH = 1.2
+"""Neighbours of a vacancy up to so many times the shortest distance are put into it."""
+
+SAME_DISTANCE = 0.05
+"""Neighbours of one element whose distances differ less, in Å, are taken for copies."""
 
 CONTROL_NEIGHBOURS = 2
 """Neighbours that are distorted around an atom of the pristine supercell, as a control."""
@@ -116,6 +129,8 @@ class Distorter:
         Fractional coordinates of the defect, shape (3,).
     site_index
         Index of the defect's atom; None for a vacancy.
+    missing
+        Element that a vacancy lacks; None for other defects.
     amplitude
         ShakeNBreak's own standard deviation of the rattle in Å: 10 % of the host's bond length.
     """
@@ -125,6 +140,7 @@ class Distorter:
     neighbours: int
     site: tuple[float, float, float]
     site_index: int | None
+    missing: str | None
     amplitude: float
 
     @classmethod
@@ -158,6 +174,7 @@ class Distorter:
             neighbours=neighbours,
             site=state.site,
             site_index=None if vacancy else _nearest_atom(state.structure, state.site),
+            missing=entry.defect.site.specie.symbol if vacancy else None,
             amplitude=float(distortions.stdev),
         )
 
@@ -172,6 +189,7 @@ class Distorter:
             neighbours=CONTROL_NEIGHBOURS,
             site=(x, y, z),
             site_index=0,
+            missing=None,
             amplitude=0.1 * shortest,
         )
 
@@ -180,14 +198,41 @@ class Distorter:
         """Whether no atom stands at the defect's site."""
         return self.site_index is None
 
-    def names(self, distortions: Sequence[float], dimer: bool) -> list[str]:
-        """Return the names of the distortions that ShakeNBreak would make.
+    def names(
+        self, distortions: Sequence[float], dimer: bool, antisites: bool = False
+    ) -> list[str]:
+        """Return the names of the distortions that ShakeNBreak would make, and of the antisites.
 
-        Bond distortions only where there are neighbours to distort, a dimer only at a vacancy.
+        Bond distortions only where there are neighbours to distort, dimer and antisites only at
+        a vacancy.
         """
         bonds = [bond_distortion(value) for value in distortions] if self.neighbours else []
         dimers = [DIMER] if dimer and self.vacancy else []
-        return [UNPERTURBED, RATTLED, *bonds, *dimers]
+        return [UNPERTURBED, RATTLED, *bonds, *dimers, *(self.hops if antisites else ())]
+
+    @cached_property
+    def hops(self) -> dict[str, int]:
+        """Atoms of other elements beside a vacancy that may move into it, nearest first.
+
+        One of each set of copies, by the names of the distortions, e.g. 'Antisite_Te'; a second
+        one of an element is 'Antisite_Te_2'.
+        """
+        if self.missing is None:
+            return {}
+        distances = _distances(self.structure, self.site)
+        found: dict[str, int] = {}
+        seen: dict[str, list[float]] = {}
+        for index in np.argsort(distances, kind="stable"):
+            element, distance = self.structure[index].specie.symbol, float(distances[index])
+            if distance > ANTISITE_REACH * distances.min():
+                break
+            before = seen.setdefault(element, [])
+            if element == self.missing or any(distance - x < SAME_DISTANCE for x in before):
+                continue
+            before.append(distance)
+            number = f"_{len(before)}" if len(before) > 1 else ""
+            found[f"{ANTISITE}{element}{number}"] = int(index)
+        return found
 
     def shape(self, name: str) -> Structure:
         """Return one distorted structure before it is rattled, which carries the charge.
@@ -195,8 +240,8 @@ class Distorter:
         Parameters
         ----------
         name
-            'Unperturbed', 'Rattled' (the same, before its rattle), 'Dimer', or a bond distortion
-            like 'Bond_Distortion_-40.0%'.
+            'Unperturbed', 'Rattled' (the same, before its rattle), 'Dimer', a bond distortion
+            like 'Bond_Distortion_-40.0%', or one of `hops`.
         """
         return self._shape(name)[0]
 
@@ -227,6 +272,10 @@ class Distorter:
         if name in (UNPERTURBED, RATTLED):
             still = set() if self.site_index is None or name == RATTLED else {self.site_index}
             return in_charge_state(self.structure, self.charge), still
+        if name in self.hops:
+            moved = self.structure.copy()
+            moved.replace(self.hops[name], moved[self.hops[name]].specie, np.array(self.site))
+            return in_charge_state(moved, self.charge), {self.hops[name]}
         place: dict[str, Any] = (
             {"frac_coords": np.array(self.site)}
             if self.vacancy
@@ -250,9 +299,13 @@ def distortion_factor(name: str) -> float:
     return 1.0 + float(name.removeprefix(BOND_DISTORTION).removesuffix("%")) / 100
 
 
+def _distances(structure: Structure, site: tuple[float, float, float]) -> np.ndarray:
+    """Return the distances of all atoms from a site in Å, shape (atoms,)."""
+    return structure.lattice.get_all_distances([site], structure.frac_coords)[0]
+
+
 def _nearest_atom(structure: Structure, site: tuple[float, float, float]) -> int:
-    distances = structure.lattice.get_all_distances([site], structure.frac_coords)[0]
-    return int(np.argmin(distances))
+    return int(np.argmin(_distances(structure, site)))
 
 
 def _bare(structure: Structure) -> Structure:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 from states import cdte
 
 from defect_workflows.charge import charge_of, with_charge
@@ -72,7 +73,49 @@ def test_names(states, neutral):
     ionised = Distorter.from_state(states["v_Cd_-2"])
     assert ionised.names([-0.4], dimer=True) == [UNPERTURBED, RATTLED, DIMER]
     antisite = Distorter.from_state(states["Te_Cd_0"])
-    assert antisite.names([-0.4], dimer=True) == [UNPERTURBED, RATTLED, bonds[0]]
+    assert antisite.names([-0.4], dimer=True, antisites=True) == [UNPERTURBED, RATTLED, bonds[0]]
+    hop = "Antisite_Te"
+    assert neutral.names([], dimer=True, antisites=True) == [UNPERTURBED, RATTLED, DIMER, hop]
+
+
+def test_a_neighbour_of_another_element_moves_into_the_vacancy(neutral):
+    moved = neutral.shape("Antisite_Te")
+    (index,) = moved_atoms(neutral.structure, moved)
+    assert moved[index].specie.symbol == "Te"
+    assert site_distances(neutral, neutral.structure)[0] == pytest.approx(2.81, abs=0.01)
+    assert site_distances(neutral, moved)[:4] == pytest.approx([0, 2.81, 2.81, 2.81], abs=0.01)
+    assert charge_of(moved) == neutral.charge
+    # a rattle leaves it where it is
+    assert site_distances(neutral, neutral.distorted("Antisite_Te", 1))[0] == pytest.approx(0)
+
+
+def vacancy(lattice, species, coords, missing):
+    """A distorter of a vacancy in a 2x2x2 supercell, which lacks the atom at the origin."""
+    cell = Structure(lattice, species, coords).make_supercell([2, 2, 2], in_place=False)
+    (index,) = np.flatnonzero(np.all(np.isclose(cell.frac_coords, 0), axis=1))
+    assert cell[index].specie.symbol == missing
+    cell.remove_sites([index])
+    return Distorter(cell, 0, 2, (0.0, 0.0, 0.0), None, missing, 0.2)
+
+
+def test_neighbours_that_are_no_copies_each_move_into_the_vacancy():
+    rock_salt = [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0], [0, 0, 0.5]]
+    stretched = vacancy(Lattice.orthorhombic(5.0, 5.0, 5.8), ["O", *3 * ["Mg"]], rock_salt, "O")
+    assert list(stretched.hops) == ["Antisite_Mg", "Antisite_Mg_2"]
+    distances = [site_distances(stretched, stretched.structure)[n] for n in (0, 4)]
+    assert distances == pytest.approx([2.5, 2.9])
+    for name, distance in zip(stretched.hops, distances, strict=True):
+        (index,) = moved_atoms(stretched.structure, stretched.shape(name))
+        lattice = stretched.structure.lattice
+        start = stretched.structure.frac_coords[index]
+        assert lattice.get_all_distances([[0, 0, 0]], [start])[0, 0] == pytest.approx(distance)
+    far = vacancy(Lattice.orthorhombic(5.0, 5.0, 6.2), ["O", *3 * ["Mg"]], rock_salt, "O")
+    assert list(far.hops) == ["Antisite_Mg"]
+
+
+def test_atoms_of_the_missing_element_leave_nothing_new():
+    element = vacancy(Lattice.cubic(3.0), ["Si", "Si"], [[0, 0, 0], [0.5, 0.5, 0.5]], "Si")
+    assert element.hops == {}
 
 
 @pytest.mark.parametrize("name", [UNPERTURBED, RATTLED, DIMER, "Bond_Distortion_-60.0%"])

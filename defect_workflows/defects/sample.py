@@ -103,7 +103,8 @@ def _geometries(siblings: Sequence[DefectState], settings: SamplingSettings) -> 
     reference = next(iter(distorters.values()))
     defect = ordered[0].defect
 
-    basins = [(reference, RATTLED)] + ([(reference, DIMER)] if reference.vacancy else [])
+    known = [RATTLED, *([DIMER] if reference.vacancy else []), *reference.hops]
+    basins = [(reference, name) for name in known]
     bonds = [
         (distorter, bond_distortion(value))
         for value in settings.distortions
@@ -114,7 +115,7 @@ def _geometries(siblings: Sequence[DefectState], settings: SamplingSettings) -> 
     plan = _alternate(basins, bonds) if bonds else itertools.cycle(basins)
     visits: dict[str, int] = {}
     for distorter, name in plan:
-        shape = name if name in (RATTLED, DIMER) else f"{distorter.neighbours}NN_{name}"
+        shape = name if name in known else f"{distorter.neighbours}NN_{name}"
         visit = visits[shape] = visits.get(shape, -1) + 1
         family = f"{defect}/{shape}/{visit}"
         seed = seed_of(settings.seed, family)

@@ -57,7 +57,7 @@ class Start:
 
 
 def starts(state: DefectState, settings: SearchSettings, seed: int) -> list[Start]:
-    """Return ShakeNBreak's distortions of a defect state, undistorted first.
+    """Return ShakeNBreak's distortions of a defect state, undistorted first, and its antisites.
 
     Every start follows from the seed, the state and its name alone. Starts with atoms on top of
     each other are left out.
@@ -226,7 +226,7 @@ def shaken_starts(minima: Sequence[Start], seed: int) -> list[Start]:
 
 def _starts(state: str, distorter: Distorter, settings: SearchSettings, seed: int) -> list[Start]:
     found = []
-    for name in distorter.names(settings.distortions, settings.dimer):
+    for name in distorter.names(settings.distortions, settings.dimer, settings.antisites):
         structure = distorter.distorted(name, seed_of(seed, state, name), settings.rattle)
         if name == UNPERTURBED or closest_contact(structure) > SHORTEST_CONTACT:
             found.append(Start(state=state, name=name, structure=structure))

@@ -84,6 +84,7 @@ def test_all_kinds_are_there(configurations):
     assert set(kinds) == {"rattle", "distortion", "path"}
     families = {item.origin.family for item in by_state(configurations, "v_Cd_-2")}
     assert any("Dimer" in family for family in families)
+    assert any("Antisite_Te" in family for family in families)
     # also distortions that only other charge states would get
     assert any("2NN_Bond_Distortion" in family for family in families)
     assert any("1NN_Bond_Distortion" in family for family in families)
