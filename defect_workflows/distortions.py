@@ -5,9 +5,9 @@ no charge, and it prints and warns. Here every structure follows from a defect s
 a distortion and a seed, and carries its charge.
 
 One family is not among ShakeNBreak's: a neighbour of another element that has moved into the
-vacancy. In compounds that leaves an antisite beside a vacancy of the neighbour, often the ground
-state of one charge and not of the next (V_Ga in GaAs: G. A. Baraff, M. Schlüter, Phys. Rev. Lett.
-55, 2340 (1985), https://doi.org/10.1103/PhysRevLett.55.2340).
+vacancy. In compounds that leaves an antisite beside a vacancy of the neighbour, which can be the
+stable one of the two (V_Ga in GaAs: G. A. Baraff, M. Schlüter, Phys. Rev. Lett. 55, 2340 (1985),
+https://doi.org/10.1103/PhysRevLett.55.2340).
 
 Reference: I. Mosquera-Lois, S. R. Kavanagh, A. Walsh, D. O. Scanlon, npj Comput. Mater. 9, 25
 (2023), https://doi.org/10.1038/s41524-023-00973-1
@@ -198,9 +198,7 @@ class Distorter:
         """Whether no atom stands at the defect's site."""
         return self.site_index is None
 
-    def names(
-        self, distortions: Sequence[float], dimer: bool, antisites: bool = False
-    ) -> list[str]:
+    def names(self, distortions: Sequence[float], dimer: bool, antisites: bool) -> list[str]:
         """Return the names of the distortions that ShakeNBreak would make, and of the antisites.
 
         Bond distortions only where there are neighbours to distort, dimer and antisites only at
@@ -212,27 +210,27 @@ class Distorter:
 
     @cached_property
     def hops(self) -> dict[str, int]:
-        """Atoms of other elements beside a vacancy that may move into it, nearest first.
+        """Atoms of other elements beside a vacancy that may move into it.
 
-        One of each set of copies, by the names of the distortions, e.g. 'Antisite_Te'; a second
-        one of an element is 'Antisite_Te_2'.
+        One of each set of copies, by the names of the distortions: 'Antisite_Te' is the nearest of
+        its element, a farther one 'Antisite_Te_2'.
         """
         if self.missing is None:
             return {}
         distances = _distances(self.structure, self.site)
-        found: dict[str, int] = {}
-        seen: dict[str, list[float]] = {}
-        for index in np.argsort(distances, kind="stable"):
-            element, distance = self.structure[index].specie.symbol, float(distances[index])
-            if distance > ANTISITE_REACH * distances.min():
+        one_each: dict[str, list[int]] = {}
+        for index in map(int, np.argsort(distances, kind="stable")):
+            if distances[index] > ANTISITE_REACH * distances.min():
                 break
-            before = seen.setdefault(element, [])
-            if element == self.missing or any(distance - x < SAME_DISTANCE for x in before):
-                continue
-            before.append(distance)
-            number = f"_{len(before)}" if len(before) > 1 else ""
-            found[f"{ANTISITE}{element}{number}"] = int(index)
-        return found
+            chosen = one_each.setdefault(self.structure[index].specie.symbol, [])
+            if not chosen or distances[index] - distances[chosen[-1]] >= SAME_DISTANCE:
+                chosen.append(index)
+        one_each.pop(self.missing, None)
+        return {
+            f"{ANTISITE}{element}" + (f"_{number}" if number > 1 else ""): index
+            for element, chosen in one_each.items()
+            for number, index in enumerate(chosen, start=1)
+        }
 
     def shape(self, name: str) -> Structure:
         """Return one distorted structure before it is rattled, which carries the charge.
@@ -272,10 +270,10 @@ class Distorter:
         if name in (UNPERTURBED, RATTLED):
             still = set() if self.site_index is None or name == RATTLED else {self.site_index}
             return in_charge_state(self.structure, self.charge), still
-        if name in self.hops:
+        if (index := self.hops.get(name)) is not None:
             moved = self.structure.copy()
-            moved.replace(self.hops[name], moved[self.hops[name]].specie, np.array(self.site))
-            return in_charge_state(moved, self.charge), {self.hops[name]}
+            moved.replace(index, moved[index].specie, np.array(self.site))
+            return in_charge_state(moved, self.charge), {index}
         place: dict[str, Any] = (
             {"frac_coords": np.array(self.site)}
             if self.vacancy
@@ -288,7 +286,7 @@ class Distorter:
                 if name == DIMER
                 else distort(bare, self.neighbours, distortion_factor(name), **place)
             )
-        still = {int(index) for index, _ in result["distorted_atoms"]}
+        still = {int(atom) for atom, _ in result["distorted_atoms"]}
         if self.site_index is not None:
             still.add(self.site_index)
         return in_charge_state(result["distorted_structure"], self.charge), still

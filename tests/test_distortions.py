@@ -68,10 +68,19 @@ def test_a_dimer_is_shorter_than_the_distance_of_the_neighbours(neutral):
 
 def test_names(states, neutral):
     bonds = ["Bond_Distortion_-40.0%", "Bond_Distortion_12.5%"]
-    assert neutral.names([-0.4, 0.125], dimer=True) == [UNPERTURBED, RATTLED, *bonds, DIMER]
-    assert neutral.names([-0.4, 0.125], dimer=False) == [UNPERTURBED, RATTLED, *bonds]
+    assert neutral.names([-0.4, 0.125], dimer=True, antisites=False) == [
+        UNPERTURBED,
+        RATTLED,
+        *bonds,
+        DIMER,
+    ]
+    assert neutral.names([-0.4, 0.125], dimer=False, antisites=False) == [
+        UNPERTURBED,
+        RATTLED,
+        *bonds,
+    ]
     ionised = Distorter.from_state(states["v_Cd_-2"])
-    assert ionised.names([-0.4], dimer=True) == [UNPERTURBED, RATTLED, DIMER]
+    assert ionised.names([-0.4], dimer=True, antisites=False) == [UNPERTURBED, RATTLED, DIMER]
     antisite = Distorter.from_state(states["Te_Cd_0"])
     assert antisite.names([-0.4], dimer=True, antisites=True) == [UNPERTURBED, RATTLED, bonds[0]]
     hop = "Antisite_Te"
@@ -163,7 +172,11 @@ def test_the_amplitude_sets_how_far_atoms_go(neutral):
 def test_the_control_distorts_the_pristine_supercell():
     bulk = cdte().host.supercell
     control = Distorter.from_bulk(bulk)
-    assert control.names([-0.4], dimer=True) == [UNPERTURBED, RATTLED, "Bond_Distortion_-40.0%"]
+    assert control.names([-0.4], dimer=True, antisites=False) == [
+        UNPERTURBED,
+        RATTLED,
+        "Bond_Distortion_-40.0%",
+    ]
     assert len(moved_atoms(bulk, control.shape(bond_distortion(-0.4)))) == 2
     assert charge_of(control.distorted(RATTLED, 1)) == 0
 

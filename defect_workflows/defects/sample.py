@@ -14,8 +14,8 @@ from pymatgen.util.coord import pbc_diff
 
 from defect_workflows.campaign import SamplingSettings
 from defect_workflows.distortions import (
-    DIMER,
     RATTLED,
+    UNPERTURBED,
     Distorter,
     bond_distortion,
     closest_contact,
@@ -103,8 +103,8 @@ def _geometries(siblings: Sequence[DefectState], settings: SamplingSettings) -> 
     reference = next(iter(distorters.values()))
     defect = ordered[0].defect
 
-    known = [RATTLED, *([DIMER] if reference.vacancy else []), *reference.hops]
-    basins = [(reference, name) for name in known]
+    known = reference.names([], dimer=True, antisites=True)
+    basins = [(reference, name) for name in known if name != UNPERTURBED]
     bonds = [
         (distorter, bond_distortion(value))
         for value in settings.distortions
