@@ -79,7 +79,7 @@ def one_by_one(
         relaxation = getattr(ase.optimize, optimiser)(atoms, logfile=None, maxstep=MAX_STEP)
         done = relaxation.run(fmax=COARSE_FORCE, steps=max_steps)
         steps += relaxation.nsteps
-        zero = potential.zero(FIDELITY, charge_of(structure), structure.atomic_numbers)
+        zero = potential.zeros(FIDELITY, charge_of(structure), structure.atomic_numbers)[0]
         energies.append(atoms.get_potential_energy() + zero if done else None)
     return energies, steps, time.perf_counter() - began
 

@@ -54,11 +54,16 @@ class EnergyShift(Document):
     fidelity: Fidelity = Field(description="Head it belongs to.")
     formula: str = Field(description="Composition of the cell.")
     charge: int = Field(description="Charge in units of e.")
-    shift: float = Field(
-        description="Mean of label minus committee in eV per supercell over the labels trained on, "
-        "of low-lying ones above all."
+    members: list[float] = Field(
+        description="Mean of label minus model in eV per supercell over the labels trained on, of "
+        "low-lying ones above all; one for each member of the committee."
     )
     labels: int = Field(description="Number of these labels.")
+
+    @property
+    def shift(self) -> float:
+        """What the committee's mean is shifted by, in eV."""
+        return sum(self.members) / len(self.members)
 
 
 class AtomEnergy(Document):
@@ -92,7 +97,9 @@ class ParityPoint(Document):
     atoms: int = Field(description="Number of atoms.")
     energy: float = Field(description="Energy of the label in eV.")
     predicted: float = Field(description="Energy of the committee mean in eV.")
-    spread: float = Field(description="Standard deviation of the committee's energies in eV.")
+    spread: float = Field(
+        description="Standard deviation of the committee's energies in eV, each shifted."
+    )
     members: list[float] = Field(
         default_factory=list, description="Energy of each member of the committee in eV."
     )

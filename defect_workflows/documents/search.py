@@ -37,7 +37,8 @@ class Candidate(Document):
     structure: StructureField = Field(description="Relaxed structure, which carries the charge.")
     energy: float = Field(description="Committee mean on the hse06 head in eV.")
     spread: float = Field(
-        description="Committee's standard deviation in eV, relative to the undistorted structure."
+        description="Committee's standard deviation in eV, measured from the low-lying labels of "
+        "the state that it was trained on."
     )
     uncertainty: float = Field(
         description="The same calibrated on held-out labels: one standard deviation in eV of its "

@@ -11,7 +11,6 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -26,6 +25,7 @@ from defect_workflows.charge import CALCULATOR_KEY, charge_of, to_atoms
 from defect_workflows.errors import PotentialError
 from defect_workflows.fidelity import Fidelity, head_index
 from defect_workflows.mlip.dataset import atomic_data
+from defect_workflows.mlip.zero import spread_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -49,7 +49,8 @@ class Prediction:
     members
         Energy of each member in eV, on the same scale, shape (models,).
     spread
-        Standard deviation of the committee's energies in eV.
+        Standard deviation of the committee's energies in eV, measured from the low-lying labels
+        of the cell and charge that it was trained on, if there are any (`mlip.zero`).
     forces
         Mean forces in eV/Å, shape (n, 3).
     force_spread
@@ -111,7 +112,7 @@ class Potential:
         self.heads: list[Fidelity] = list(document.heads)
         self._offsets = {(b.fidelity, b.charge): b.offset for b in document.baseline}
         self._shifts = {
-            (item.fidelity, item.charge, _cell(item.formula)): item.shift
+            (item.fidelity, item.charge, _cell(item.formula)): item.members
             for item in document.shifts
         }
 
@@ -151,8 +152,8 @@ class Potential:
             )
         return self._offsets[fidelity, charge]
 
-    def zero(self, fidelity: Fidelity, charge: int, numbers: Iterable[int]) -> float:
-        """Return the energy in eV to add to what the models say of a cell: offset and shift.
+    def zeros(self, fidelity: Fidelity, charge: int, numbers: Iterable[int]) -> np.ndarray:
+        """Return the energies in eV to add to what each model says of a cell: offset and shift.
 
         Parameters
         ----------
@@ -161,13 +162,19 @@ class Potential:
         numbers
             Atomic numbers of its atoms.
 
+        Returns
+        -------
+        array, shape (models,)
+
         Raises
         ------
         UnknownFidelityError, PotentialError
             As `offset`.
         """
-        shift = self._shifts.get((fidelity, charge, frozenset(Counter(numbers).items())), 0.0)
-        return self.offset(fidelity, charge) + shift
+        shifts = self._shifts.get((fidelity, charge, frozenset(Counter(numbers).items())))
+        if shifts is None:
+            shifts = [0.0] * len(self.models)
+        return self.offset(fidelity, charge) + np.array(shifts)
 
     def energy_sigma(self, spread: float) -> float:
         """Return the standard deviation of a supercell's energy in eV for a spread in eV.
@@ -235,12 +242,13 @@ class Potential:
             for i, structure in enumerate(batch):
                 energy, force = energies[:, i], per_structure[i]
                 several = len(self.models) > 1
-                zero = self.zero(fidelity, charge_of(structure), structure.atomic_numbers)
+                zeros = self.zeros(fidelity, charge_of(structure), structure.atomic_numbers)
+                members = energy + zeros
                 predictions.append(
                     Prediction(
-                        energy=energy.mean() + zero,
-                        members=energy + zero,
-                        spread=energy.std(ddof=1) if several else 0.0,
+                        energy=float(members.mean()),
+                        members=members,
+                        spread=spread_of(members),
                         forces=force.mean(axis=0),
                         force_spread=np.sqrt(force.var(axis=0, ddof=1).sum(axis=-1))
                         if several
@@ -252,7 +260,7 @@ class Potential:
     def evaluate(
         self, structures: Sequence[Structure], fidelity: Fidelity
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each model says of one batch, without the `zero` of energy.
+        """Return what each model says of one batch, without the `zeros` of energy.
 
         Returns
         -------
@@ -292,11 +300,11 @@ class Potential:
     def torchsim_model(self, fidelity: Fidelity, committee: bool = True) -> CommitteeModel:
         """Return a torch-sim model: the committee's mean, or the first member alone.
 
-        Its energies, `zero` included, and forces are those of `predict`. Make its states
+        Its energies, `zeros` included, and forces are those of `predict`. Make its states
         with `state`.
         """
         head_index(fidelity, self.heads)
-        models = self.models if committee else self.models[:1]
+        count = len(self.models) if committee else 1
         return CommitteeModel(
             [
                 MaceTorchSimModel(
@@ -306,9 +314,9 @@ class Potential:
                     head=fidelity,
                     compute_stress=False,
                 )
-                for model in models
+                for model in self.models[:count]
             ],
-            partial(self.zero, fidelity),
+            lambda charge, numbers: float(self.zeros(fidelity, charge, numbers)[:count].mean()),
         )
 
     def _batches(self, structures: Sequence[Structure]) -> list[list[Structure]]:

@@ -16,6 +16,7 @@ from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.predict import Potential
 from defect_workflows.search.cluster import displacements, farthest
 from defect_workflows.search.contenders import WIDEST_BOWL
+from defect_workflows.search.copies import copy_within
 from defect_workflows.search.refine import CorrectedModel
 from defect_workflows.search.relax import FIDELITY, relax
 
@@ -72,7 +73,8 @@ class TwoPointModel(CorrectedModel):
 def leads_elsewhere(potential: Potential, high: Label, low: Label) -> bool:
     """Tell whether the potential, corrected at two single points, leads from one past the other.
 
-    It does not where it has no minimum to lead to: that is no answer.
+    It does not where it has no minimum to lead to: that is no answer. Of symmetric copies of the
+    other the nearest counts; it does where none is within `WIDEST_BOWL`.
 
     Parameters
     ----------
@@ -81,11 +83,17 @@ def leads_elsewhere(potential: Potential, high: Label, low: Label) -> bool:
     high, low
         Single points of one state, from and to which it may lead.
     """
-    origin, end = high.configuration.structure, low.configuration.structure
+    origin = high.configuration.structure
+    copy = copy_within(low.configuration.structure, origin, WIDEST_BOWL)
+    if copy is None:
+        return True
+    end = copy.structure
     predictions = potential.predict([origin, end], FIDELITY)
     missing = [
-        np.array(label.forces) - predicted.forces
-        for label, predicted in zip((high, low), predictions, strict=True)
+        forces - predicted.forces
+        for forces, predicted in zip(
+            (np.array(high.forces), copy.vectors(low.forces)), predictions, strict=True
+        )
     ]
     start = origin.cart_coords
     (relaxed,) = relax(

@@ -11,7 +11,8 @@ from defect_workflows.documents.defects import defect_of
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.energies import energy_in_reach, energy_left
-from defect_workflows.search.cluster import displacements, farthest, same
+from defect_workflows.search.cluster import displacements, same
+from defect_workflows.search.copies import copy_within
 from defect_workflows.search.shortlist import first_of_each
 
 SAME_BOWL = 0.1
@@ -19,7 +20,8 @@ SAME_BOWL = 0.1
 what the forces at both give for a quadratic energy."""
 
 WIDEST_BOWL = 0.75
-"""Structures with an atom further apart than this, in Å, are not taken for one minimum."""
+"""Structures are not taken for one minimum unless a symmetric copy of one has no atom further from
+the other's than this, in Å."""
 
 SOFTER = 2.0
 """The forces left may gain so many times what `energy_left` says. Of 97 refinement steps with less
@@ -130,12 +132,16 @@ def may_fall_into(item: VerifiedCandidate, verified: Sequence[VerifiedCandidate]
 
 def _in_one_bowl(high: Label, low: Label) -> bool:
     """Tell whether two single points fit a quadratic energy, and are near enough."""
-    places = high.configuration.structure, low.configuration.structure
     above = high.energy - low.energy
-    if above <= 0 or farthest(*places) > WIDEST_BOWL:
+    if above <= 0:
         return False
-    forces = (np.array(high.forces) + np.array(low.forces)) / 2
-    return bool(abs(np.sum(forces * displacements(*places)) - above) <= SAME_BOWL * above)
+    start = high.configuration.structure
+    copy = copy_within(low.configuration.structure, start, WIDEST_BOWL)
+    if copy is None:
+        return False
+    forces = (np.array(high.forces) + copy.vectors(low.forces)) / 2
+    way = displacements(start, copy.structure)
+    return bool(abs(np.sum(forces * way) - above) <= SAME_BOWL * above)
 
 
 def next_refinements(

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from pymatgen.core import Structure
 
 from defect_workflows.campaign import SearchSettings
@@ -147,7 +146,6 @@ class _Relaxer:
         self.journal = journal
         self.potential = potential
         self.settings = settings
-        self.undistorted = undistorted
         predictions = potential.predict(list(undistorted.values()), FIDELITY)
         self.references = {
             state: prediction.energy
@@ -172,7 +170,8 @@ class _Relaxer:
         for group, end in zip(groups, ends, strict=True):
             coarse = group[0].relaxation
             end = replace(end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps)
-            if self.spread(group[0].state, end.structure) > LARGEST_SPREAD:
+            (prediction,) = self.potential.predict([end.structure], FIDELITY)
+            if prediction.spread > LARGEST_SPREAD:
                 end = replace(end, verdict="out_of_domain")
             group[0].relaxation = end
             if end.verdict != "minimum":  # nor are the others, which were on their way there
@@ -191,29 +190,16 @@ class _Relaxer:
             ranks[group[0].state] += 1
         return merged
 
-    def spread(self, state: str, structure: Structure) -> float:
-        """Return the committee's standard deviation of an energy difference in eV.
-
-        Relative to the undistorted structure of the state: what the members have in common there
-        does not decide which minimum is the lowest.
-        """
-        here, there = (
-            self.potential.evaluate([item], FIDELITY)[0][:, 0]
-            for item in (structure, self.undistorted[state])
-        )
-        return float(np.std(here - there, ddof=1)) if len(here) > 1 else 0.0
-
     def candidate(self, group: Sequence[_Run]) -> Candidate:
         """Return the candidate of the runs that ended in one minimum."""
         lowest = group[0].relaxation
-        spread = self.spread(group[0].state, lowest.structure)
         (prediction,) = self.potential.predict([lowest.structure], FIDELITY)
         return Candidate(
             state=group[0].state,
             structure=lowest.structure,
             energy=lowest.energy,
-            spread=spread,
-            uncertainty=self.potential.difference_sigma(spread),
+            spread=prediction.spread,
+            uncertainty=self.potential.difference_sigma(prediction.spread),
             energy_uncertainty=self.potential.energy_sigma(prediction.spread),
             max_force=lowest.max_force,
             starts=[run.start.name for run in group],

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Sequence
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
 from defect_workflows.search.cluster import farthest, same
+from defect_workflows.search.copies import copy_within
 
 SAME_PLACE = 0.05
-"""Where no atom is further away, in Å, an HSE06 label tells of the potential what one at the
-structure itself would."""
+"""Where no atom of a structure, or of a symmetric copy of it, is further away, in Å, its HSE06
+label tells of the potential what one at the structure itself would."""
 
 
 def shortlist(
@@ -91,7 +92,8 @@ def label_at(candidate: Candidate, known: Sequence[VerifiedCandidate]) -> tuple[
         for index, item in enumerate(known)
         if item.candidate.state == candidate.state
         for number, label in enumerate(item.labels)
-        if (distance := farthest(candidate.structure, label.configuration.structure)) <= SAME_PLACE
+        if (copy := copy_within(label.configuration.structure, candidate.structure, SAME_PLACE))
+        for distance in [farthest(copy.structure, candidate.structure)]
     ]
     return min(found)[1:] if found else None
 

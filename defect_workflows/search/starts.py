@@ -21,8 +21,9 @@ from defect_workflows.distortions import (
 from defect_workflows.documents.defects import BULK, DefectState
 from defect_workflows.documents.search import CAUTION, VerifiedCandidate
 from defect_workflows.energies import energy_left
-from defect_workflows.search.cluster import SAME_ENERGY, farthest, same
+from defect_workflows.search.cluster import SAME_ENERGY, same
 from defect_workflows.search.contenders import WIDEST_BOWL, winners
+from defect_workflows.search.copies import copy_within
 from defect_workflows.search.relax import FIDELITY, SHORTEST_CONTACT, relax
 
 if TYPE_CHECKING:
@@ -156,7 +157,8 @@ def worth_offering(
     Each is relaxed on the potential. Where that ends too high, with caution, or at what is the
     lowest already, the single point is saved; where it runs away or leaves the domain the potential
     has no say. Nor has it where too few labels were held out to know its uncertainty, but for
-    starts in the lowest's own bowl (no atom further than `WIDEST_BOWL`) that lead to it.
+    starts in the lowest's own bowl (no atom further than `WIDEST_BOWL` from a symmetric copy of it)
+    that lead to it.
 
     Parameters
     ----------
@@ -189,7 +191,8 @@ def worth_offering(
         if potential.calibrated:
             worthless = known_there or above > CAUTION * sigma
         else:
-            worthless = known_there and farthest(start.structure, minimum) <= WIDEST_BOWL
+            near = copy_within(minimum, start.structure, WIDEST_BOWL) is not None
+            worthless = known_there and near
         if worthless and end.verdict in ("minimum", "not_converged"):
             ruled_out.append(id(start))
     return [start for start in offered if id(start) not in ruled_out]

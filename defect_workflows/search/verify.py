@@ -62,8 +62,7 @@ def _start(potential: Potential, label: Label, prediction: Prediction) -> Candid
         structure=label.configuration.structure,
         energy=prediction.energy,
         spread=prediction.spread,
-        # not compared with the undistorted structure, as candidates of a search are
-        uncertainty=potential.energy_sigma(prediction.spread),
+        uncertainty=potential.difference_sigma(prediction.spread),
         energy_uncertainty=potential.energy_sigma(prediction.spread),
         max_force=float(np.linalg.norm(prediction.forces, axis=1).max()),
         starts=[origin.family.rsplit("/", 1)[-1]],

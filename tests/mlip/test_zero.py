@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from defect_workflows.mlip.zero import fit_shifts, shifted
 ERRORS = st.floats(-5, 5)
 
 
-def point(energy, error, charge=0, formula="Mg4 O3", split="train", fidelity="hse06"):
+def point(energy, error, charge=0, formula="Mg4 O3", split="train", fidelity="hse06", apart=0.2):
     return ParityPoint(
         split=split,
         fidelity=fidelity,
@@ -24,8 +27,8 @@ def point(energy, error, charge=0, formula="Mg4 O3", split="train", fidelity="hs
         atoms=7,
         energy=energy,
         predicted=energy + error,
-        spread=0.1,
-        members=[energy + error - 0.1, energy + error + 0.1],
+        spread=math.sqrt(0.5) * apart,
+        members=[energy + error - apart / 2, energy + error + apart / 2],
         force_rmse=0.1,
     )
 
@@ -45,37 +48,48 @@ def test_what_all_labels_of_a_cell_have_in_common_is_taken_off(errors):
     ]
     after = shifted(points, fit_shifts(points))
     assert [p.predicted for p in after] == pytest.approx([p.energy for p in points])
-    assert [p.members[1] - p.members[0] for p in after] == pytest.approx([0.2] * len(points))
-    assert [p.spread for p in after] == [p.spread for p in points]
+    assert [p.members for p in after] == [pytest.approx([p.energy] * 2) for p in points]
+    assert [p.spread for p in after] == pytest.approx([0.0] * len(points), abs=1e-9)
+
+
+def test_the_committee_disagrees_on_what_differs_from_the_low_lying_labels():
+    """What its members are wrong by everywhere is no disagreement on which structure is lower."""
+    points = [point(-50.0, 0.0, apart=3.0), point(-47.0, 0.0, split="test", apart=3.5)]
+    low, high = shifted(points, fit_shifts(points))
+    assert low.spread == pytest.approx(0.0, abs=1e-9)
+    assert high.spread == pytest.approx(math.sqrt(0.5) * 0.5)
+    assert high.predicted == pytest.approx(-47.0)
 
 
 def test_low_lying_labels_decide():
     (shift,) = fit_shifts([point(-50.0, 0.3), *(point(-46.0 + i, -0.2) for i in range(9))])
-    assert shift.shift == pytest.approx(-0.3, abs=0.03)
+    assert np.mean(shift.members) == pytest.approx(-0.3, abs=0.03)
     assert shift.labels == 10
 
 
 def test_what_was_held_out_does_not_count():
     shifts = fit_shifts([point(-50.0, 0.3), point(-51.0, 1.0, split="test")])
-    assert [item.shift for item in shifts] == pytest.approx([-0.3])
+    assert [item.members for item in shifts] == [pytest.approx([-0.2, -0.4])]
     held_out = shifted([point(-51.0, 1.0, split="test")], shifts)
     assert held_out[0].predicted == pytest.approx(-50.3)
     # another head, charge or composition has a zero of its own
     others = [point(-50.0, 0.3, fidelity="pbe"), point(-50.0, 0.3, 1), point(-50.0, 0.3, 0, "Mg3")]
-    assert shifted(others, shifts) == others
+    for before, after in zip(others, shifted(others, shifts), strict=True):
+        assert after.members == before.members
+        assert (after.predicted, after.spread) == pytest.approx((before.predicted, before.spread))
 
 
 def test_predictions_have_the_zero_of_the_labels_trained_on(document, labels):
     """Of the committee on file, by the structures alone."""
     potential = Potential.from_document(document, "cpu")
     trained = [p for p in document.parity if p.split == "train"]
-    assert all(abs(item.shift) < 1e-9 for item in fit_shifts(trained))
-    assert any(abs(item.shift) > 1e-4 for item in document.shifts)
+    assert np.abs([item.members for item in fit_shifts(trained)]).max() < 1e-9
+    assert np.abs([item.members for item in document.shifts]).max() > 1e-4
     for label in labels[::7]:
         (prediction,) = potential.predict([label.configuration.structure], label.fidelity)
         (known,) = {
-            p.predicted
+            (p.predicted, p.spread)
             for p in document.parity
             if (p.fidelity, p.energy) == (label.fidelity, label.energy)
         }
-        assert prediction.energy == pytest.approx(known, abs=1e-6)
+        assert (prediction.energy, prediction.spread) == pytest.approx(known, abs=1e-6)

@@ -238,7 +238,9 @@ def potential(round_number: int) -> PotentialSummary:
         round=round_number, fingerprint="p" * 64, heads=["pbe", "hse06"], sha256=["a" * 64] * 2,
         elements=["Cd", "Te"], charges=[-2, -1, 0], atoms=(53, 54), cutoff=6.0,
         shifts=[
-            EnergyShift(fidelity="hse06", formula="Cd26 Te27", charge=-1, shift=0.0614, labels=9)
+            EnergyShift(
+                fidelity="hse06", formula="Cd26 Te27", charge=-1, members=[0.0514, 0.0714], labels=9
+            )
         ],
         calibration=Calibration(
             labels=12, families=4, within=0.5, scale=1.7, floor=0.01, within_sigma=0.67, heads=[]

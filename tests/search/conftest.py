@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
+from pymatgen.core.operations import SymmOp
+from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from defect_workflows.charge import with_charge
 from defect_workflows.documents.defects import ChargedConfiguration, Origin
@@ -37,6 +39,28 @@ def shaken(structure: Structure, amplitude: float, seed: int) -> Structure:
     for index, vector in enumerate(rng.normal(0, amplitude, (len(other), 3))):
         other.translate_sites([index], vector, frac_coords=False, to_unit_cell=False)
     return other
+
+
+def symmetric_copies(vacancy: Structure) -> list[SymmOp]:
+    """Cartesian symmetry operations of the undistorted vacancy."""
+    return SpacegroupAnalyzer(vacancy).get_symmetry_operations(cartesian=True)
+
+
+def copied(structure: Structure, operation: SymmOp) -> Structure:
+    """Apply a symmetry operation of its cell to a structure: a copy, its atoms exchanged."""
+    places = operation.operate_multi(structure.cart_coords)
+    species = [site.specie for site in structure]
+    copy = Structure(structure.lattice, species, places, coords_are_cartesian=True)
+    copy.properties = dict(structure.properties)
+    return copy
+
+
+def turned(label: Label, operation: SymmOp) -> Label:
+    """Return the label of a symmetric copy."""
+    structure = copied(label.configuration.structure, operation)
+    forces = np.array(label.forces) @ operation.rotation_matrix.T
+    configuration = label.configuration.model_copy(update={"structure": structure})
+    return label.model_copy(update={"configuration": configuration, "forces": forces.tolist()})
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import torch
 
 from defect_workflows.charge import with_charge
 from defect_workflows.search.bowl import TwoPointModel, leads_elsewhere
-from defect_workflows.search.cluster import displacements
+from defect_workflows.search.cluster import displacements, farthest
+from defect_workflows.search.contenders import WIDEST_BOWL
 from defect_workflows.search.relax import FIDELITY, with_positions
 
+from .conftest import symmetric_copies, turned
 from .test_refine import Truth
 from .toy import WELL, ToyPotential
 
@@ -48,11 +50,21 @@ def exact_label(potential, structure):
 def test_a_point_in_the_bowl_of_one_minimum_leads_elsewhere_than_to_the_other(
     vacancy, well, elsewhere
 ):
+    vacancy.replace(7, "S")  # or they were symmetric copies
     potential = ToyPotential.of(vacancy)
     start, end = (
         exact_label(potential, moved(vacancy, x)) for x in (-0.3, well + np.sign(well) * 0.01)
     )
     assert leads_elsewhere(potential, start, end) is elsewhere
+
+
+@pytest.mark.parametrize("number", [3, 17, 40])
+def test_the_nearest_symmetric_copy_of_a_minimum_counts(anion, number):
+    truth = Truth(anion, shift=0.15, stiffer=0.4)
+    minimum = truth.label(with_positions(anion, truth.places))
+    copy = turned(minimum, symmetric_copies(anion)[number])
+    assert farthest(anion, copy.configuration.structure) > WIDEST_BOWL
+    assert not leads_elsewhere(ToyPotential.of(anion), truth.label(anion), copy)
 
 
 def test_a_potential_without_a_minimum_has_no_answer(anion):

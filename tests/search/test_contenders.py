@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from defect_workflows.documents.search import VerifiedCandidate
+from defect_workflows.search.cluster import farthest
 from defect_workflows.search.contenders import (
     WIDEST_BOWL,
     contenders,
@@ -16,7 +18,7 @@ from defect_workflows.search.contenders import (
     next_refinements,
 )
 
-from .conftest import shaken
+from .conftest import shaken, symmetric_copies, turned
 
 
 def once(item):
@@ -185,6 +187,23 @@ def test_what_lies_in_the_bowl_of_a_minimum_falls_into_it(verified, vacancy, way
     assert may_fall_into(low, [high]) == []
 
 
+@pytest.mark.parametrize("number", range(5, 48, 14))
+def test_a_symmetric_copy_of_a_minimum_is_fallen_into(verified, vacancy, number):
+    """Another orientation of the distortion: the way to it is longer than the bowl is wide."""
+    operation = symmetric_copies(vacancy)[number]
+    way = np.random.default_rng(number).uniform(-0.4, 0.4, (15, 3))
+    way -= way.mean(axis=0)
+    high = at(verified, vacancy, way, *quadratic(way))
+    low = at(verified, vacancy, 0.3 * way, *quadratic(0.3 * way))
+    copy = turned(low.label, operation)
+    places = high.label.configuration.structure, copy.configuration.structure
+    assert farthest(*places) > WIDEST_BOWL
+    assert may_fall_into(high, [low.model_copy(update={"labels": [copy]})]) == [0]
+    # the forces there turn with it
+    wrong = copy.model_copy(update={"forces": low.label.forces})
+    assert may_fall_into(high, [low.model_copy(update={"labels": [wrong]})]) == []
+
+
 def test_other_minima_states_and_far_structures_are_not_fallen_into(verified, vacancy):
     flat = np.zeros((15, 3))
     low = at(verified, vacancy, flat, 0.0, flat)
@@ -198,7 +217,7 @@ def test_other_minima_states_and_far_structures_are_not_fallen_into(verified, va
     assert may_fall_into(downhill, [low])
     charged = at(verified, vacancy, way, 0.1, -0.4 * way / 0.5, charge=-1)
     assert not may_fall_into(charged, [low])
-    too_far = way * 1.01 * WIDEST_BOWL / 0.5
+    too_far = way * 1.1 * WIDEST_BOWL / 0.5
     assert not may_fall_into(at(verified, vacancy, too_far, *quadratic(too_far)), [low])
 
 

@@ -15,7 +15,7 @@ import torch_sim as ts
 from pymatgen.core import Structure
 from torch_sim.models.interface import ModelInterface
 
-from defect_workflows.charge import charge_of, to_atoms
+from defect_workflows.charge import to_atoms
 from defect_workflows.mlip.predict import Prediction
 
 WELL = 0.8
@@ -127,7 +127,7 @@ class ToyPotential:
             Prediction(
                 energy=float(energy),
                 members=members,
-                spread=0.01 * (1 + abs(charge_of(structure))),
+                spread=float(np.std(members, ddof=1)),
                 forces=forces,
                 force_spread=np.full(len(structure), self.doubt),
             )
