@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
@@ -14,6 +14,9 @@ from rich.text import Text
 from defect_workflows.documents.levels import DefectLevelsDocument
 
 UNMET = "rounds_not_converged"
+
+Standing = Literal["yes", "not converged", "no"]
+"""What stands in the column 'verified'."""
 """Code of the warning that lists the criteria that a campaign's rounds did not meet."""
 
 
@@ -134,9 +137,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
         names += ["potential alone", "verified"]
     for name in names:
         table.add_column(name, justify="left" if name == "defect" else "right")
-    # a lower structure may be missing: no level is beyond doubt then
-    doubt = any(warning.code == UNMET for warning in levels.warnings)
-    verified = "[yellow]not converged[/]" if doubt else "yes"
+    colours = {"yes": "none", "not converged": "yellow", "no": "red"}
     for level in levels.transition_levels:
         upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
         cells = [
@@ -147,12 +148,25 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
             "yes" if level.in_gap else "no",
         ]
         if searched:
+            found = standing(levels, level.verified)
             cells += [
                 "" if level.energy_mlip is None else f"{level.energy_mlip:.3f}",
-                verified if level.verified else "[red]no[/]",
+                f"[{colours[found]}]{found}[/]",
             ]
         table.add_row(*cells)
     return table
+
+
+def standing(levels: DefectLevelsDocument, verified: bool) -> Standing:
+    """Return what to say of a level or a state: whether it is verified, and may be relied on.
+
+    Where the rounds of the campaign have not converged a lower structure may be missing, and
+    nothing is beyond doubt.
+    """
+    if not verified:
+        return "no"
+    doubt = any(warning.code == UNMET for warning in levels.warnings)
+    return "not converged" if doubt else "yes"
 
 
 def _line(console: Console, kind: str, colour: str, message: str) -> None:

@@ -14,6 +14,7 @@ from defect_workflows.documents.levels import LevelsResult, PlanarProfile
 from defect_workflows.documents.search import SearchDocument, VerifiedCandidate
 from defect_workflows.report.dataset import count_rows, theory_rows
 from defect_workflows.report.level_figures import correction_figure, limit_figure
+from defect_workflows.report.levels import standing
 
 
 def render(result: CampaignResult, figures: Mapping[str, bytes]) -> str:
@@ -66,6 +67,7 @@ def _page(
     versions: Mapping[str, str],
     **content: Any,
 ) -> str:
+    levels = found.levels
     environment = Environment(
         loader=PackageLoader("defect_workflows.report", "."),
         autoescape=True,
@@ -78,8 +80,8 @@ def _page(
         "number": _number,
         "scientific": lambda value: f"{value:.1e}".replace("-", "−"),
         "duration": _duration,
+        "standing": lambda verified: standing(levels, verified),
     }
-    levels = found.levels
     return environment.get_template(template).render(
         levels=levels,
         images={name: base64.b64encode(image).decode() for name, image in figures.items()},

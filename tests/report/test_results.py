@@ -14,7 +14,7 @@ from defect_workflows.documents.levels import DefectLevelsDocument, LevelWarning
 from defect_workflows.errors import InputError
 from defect_workflows.report.jobs import summarise
 from defect_workflows.report.levels import print_warnings
-from defect_workflows.report.page import criteria
+from defect_workflows.report.page import criteria, render
 from defect_workflows.report.results import summary_table, write_report
 
 from .conftest import LABELS, configuration, label, make_result
@@ -152,6 +152,11 @@ def test_a_level_of_rounds_that_did_not_converge_is_not_called_verified(result):
     )
     row = next(line for line in in_terminal(doubtful).splitlines() if "(0/-2)" in line)
     assert "not converged" in row
+    called = '<span class="bad">not converged</span></td></tr>'
+    assert render(doubtful, {}).count(called) == sum(
+        level.verified for level in levels.transition_levels
+    )
+    assert called not in render(result, {})
 
 
 def test_every_unmet_criterion_has_a_line(result):
