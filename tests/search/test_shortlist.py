@@ -8,7 +8,7 @@ from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate
 from defect_workflows.search.shortlist import SAME_PLACE, expected_gain, label_at, shortlist
 
-from .conftest import shaken
+from .conftest import shaken, symmetric_copies, turned
 
 ATOM = Structure(Lattice.cubic(3), ["Mg"], [[0, 0, 0]])
 
@@ -122,3 +122,11 @@ def test_a_label_next_to_a_candidate_is_found(verified, vacancy):
     ]
     near = far.model_copy(update={"labels": labels})
     assert label_at(found, [far, near]) == (1, 2)
+    # a symmetric copy tells as much
+    found.structure = shaken(vacancy, 0.2, 1)
+    known = verified(0, [-1.0], found.structure)
+    assert label_at(found, [known]) == (0, 0)
+    copy = turned(known.label, symmetric_copies(vacancy)[31])
+    assert label_at(found, [known.model_copy(update={"labels": [copy]})]) == (0, 0)
+    other = verified(0, [-1.0], shaken(vacancy, 0.2, 2)).label
+    assert label_at(found, [known.model_copy(update={"labels": [other]})]) is None
