@@ -19,6 +19,10 @@ SAME_BOWL = 0.1
 """Two structures may lie in one minimum if their energy difference is, within this share of it,
 what the forces at both give for a quadratic energy."""
 
+FLATTEST_BOWL = 0.15
+"""And only if the second derivative of the energy along the way, of the forces at both, is at least
+this, in eV/Å^2. A smaller one fits by chance, or there is something on the way (benchmarks)."""
+
 WIDEST_BOWL = 0.75
 """Structures are not taken for one minimum unless a symmetric copy of one has no atom further from
 the other's than this, in Å."""
@@ -139,9 +143,10 @@ def _in_one_bowl(high: Label, low: Label) -> bool:
     copy = copy_within(low.configuration.structure, start, WIDEST_BOWL)
     if copy is None:
         return False
-    forces = (np.array(high.forces) + copy.vectors(low.forces)) / 2
     way = displacements(start, copy.structure)
-    return bool(abs(np.sum(forces * way) - above) <= SAME_BOWL * above)
+    along = [np.sum(forces * way) for forces in (high.forces, copy.vectors(low.forces))]
+    fits = abs(sum(along) / 2 - above) <= SAME_BOWL * above
+    return bool(fits and along[0] - along[1] >= FLATTEST_BOWL * np.sum(way**2))
 
 
 def next_refinements(

@@ -215,6 +215,9 @@ def test_other_minima_states_and_far_structures_are_not_fallen_into(verified, va
     assert not may_fall_into(away, [low])
     downhill = at(verified, vacancy, way, 0.1, -0.4 * way / 0.5)
     assert may_fall_into(downhill, [low])
+    flat_way = 0.02 * way  # what forces at both tell by chance
+    level = at(verified, vacancy, way, 0.01, -flat_way / 0.5)
+    assert not may_fall_into(level, [at(verified, vacancy, flat, 0.0, -flat_way / 0.5)])
     charged = at(verified, vacancy, way, 0.1, -0.4 * way / 0.5, charge=-1)
     assert not may_fall_into(charged, [low])
     too_far = way * 1.1 * WIDEST_BOWL / 0.5
