@@ -19,7 +19,7 @@ SAME_BOWL = 0.1
 """Two structures may lie in one minimum if their energy difference is, within this share of it,
 what the forces at both give for a quadratic energy."""
 
-FLATTEST_BOWL = 0.15
+FLATTEST_BOWL = 0.2
 """And only if the second derivative of the energy along the way, of the forces at both, is at least
 this, in eV/Å^2. A smaller one fits by chance, or there is something on the way (benchmarks)."""
 
