@@ -135,6 +135,11 @@ class Potential:
                 )
         return cls(document, models, where)
 
+    @property
+    def first(self) -> Potential:
+        """The first member alone, which costs that many times less."""
+        return Potential(self.document, self.models[:1], self.device)
+
     def offset(self, fidelity: Fidelity, charge: int) -> float:
         """Return the energy in eV that was removed before training at this charge and head.
 
@@ -174,7 +179,7 @@ class Potential:
         shifts = self._shifts.get((fidelity, charge, frozenset(Counter(numbers).items())))
         if shifts is None:
             shifts = [0.0] * len(self.models)
-        return self.offset(fidelity, charge) + np.array(shifts)
+        return self.offset(fidelity, charge) + np.array(shifts[: len(self.models)])
 
     def energy_sigma(self, spread: float) -> float:
         """Return the standard deviation of a supercell's energy in eV for a spread in eV.
@@ -297,14 +302,13 @@ class Potential:
             system_extras_map={ts.typing.SystemExtras.CHARGE: CALCULATOR_KEY},
         )
 
-    def torchsim_model(self, fidelity: Fidelity, committee: bool = True) -> CommitteeModel:
-        """Return a torch-sim model: the committee's mean, or the first member alone.
+    def torchsim_model(self, fidelity: Fidelity) -> CommitteeModel:
+        """Return a torch-sim model: the committee's mean.
 
         Its energies, `zeros` included, and forces are those of `predict`. Make its states
         with `state`.
         """
         head_index(fidelity, self.heads)
-        count = len(self.models) if committee else 1
         return CommitteeModel(
             [
                 MaceTorchSimModel(
@@ -314,9 +318,9 @@ class Potential:
                     head=fidelity,
                     compute_stress=False,
                 )
-                for model in self.models[:count]
+                for model in self.models
             ],
-            lambda charge, numbers: float(self.zeros(fidelity, charge, numbers)[:count].mean()),
+            lambda charge, numbers: float(self.zeros(fidelity, charge, numbers).mean()),
         )
 
     def _batches(self, structures: Sequence[Structure]) -> list[list[Structure]]:

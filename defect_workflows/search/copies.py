@@ -29,11 +29,14 @@ class Copy:
         Turns row vectors of the original into those of the copy, shape (3, 3).
     order
         Index in the original of each atom of the copy, shape (n,).
+    distance
+        Largest displacement of an atom from there in Å.
     """
 
     structure: Structure
     rotation: np.ndarray
     order: np.ndarray
+    distance: float
 
     def vectors(self, vectors: ArrayLike) -> np.ndarray:
         """Return what vectors of the original's atoms, such as forces, are at the copy's."""
@@ -58,8 +61,8 @@ def copy_within(structure: Structure, onto: Structure, reach: float) -> Copy | N
     Copy or None
         None if there is none.
     """
-    if farthest(structure, onto) <= reach:
-        return Copy(structure, np.eye(3), np.arange(len(structure)))
+    if (distance := farthest(structure, onto)) <= reach:
+        return Copy(structure, np.eye(3), np.arange(len(structure)), distance)
     # a distance changes by no more than both of its atoms move: most structures end here
     if difference(structure, onto) > 2 * reach:
         return None
@@ -79,7 +82,7 @@ def copy_within(structure: Structure, onto: Structure, reach: float) -> Copy | N
     lattice = supercell @ structure.lattice.matrix
     places = structure.cart_coords @ np.linalg.inv(lattice) + translation
     near = Structure(onto.lattice, [site.specie for site in onto], places[order])
-    if farthest(near, onto) > reach:
+    if (distance := farthest(near, onto)) > reach:
         return None
     rotation = np.linalg.inv(lattice) @ onto.lattice.matrix
-    return Copy(with_charge(near, charge_of(structure)), rotation, np.array(order))
+    return Copy(with_charge(near, charge_of(structure)), rotation, np.array(order), distance)

@@ -46,6 +46,7 @@ class _Run:
     start: Start
     relaxation: Relaxation
     minimum: int | None = None
+    spread: float = 0.0
 
     @property
     def state(self) -> str:
@@ -167,13 +168,13 @@ class _Relaxer:
             [(group[0].state, group[0].relaxation.structure) for group in groups],
             self.settings.max_force,
         )
-        for group, end in zip(groups, ends, strict=True):
+        predictions = self.potential.predict([end.structure for end in ends], FIDELITY)
+        for group, end, prediction in zip(groups, ends, predictions, strict=True):
             coarse = group[0].relaxation
             end = replace(end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps)
-            (prediction,) = self.potential.predict([end.structure], FIDELITY)
             if prediction.spread > LARGEST_SPREAD:
                 end = replace(end, verdict="out_of_domain")
-            group[0].relaxation = end
+            group[0].relaxation, group[0].spread = end, prediction.spread
             if end.verdict != "minimum":  # nor are the others, which were on their way there
                 for run in group[1:]:
                     run.relaxation = replace(run.relaxation, verdict=end.verdict)
@@ -191,16 +192,15 @@ class _Relaxer:
         return merged
 
     def candidate(self, group: Sequence[_Run]) -> Candidate:
-        """Return the candidate of the runs that ended in one minimum."""
-        lowest = group[0].relaxation
-        (prediction,) = self.potential.predict([lowest.structure], FIDELITY)
+        """Return the candidate of the runs that `finish` found to end in one minimum."""
+        lowest, spread = group[0].relaxation, group[0].spread
         return Candidate(
             state=group[0].state,
             structure=lowest.structure,
             energy=lowest.energy,
-            spread=prediction.spread,
-            uncertainty=self.potential.difference_sigma(prediction.spread),
-            energy_uncertainty=self.potential.energy_sigma(prediction.spread),
+            spread=spread,
+            uncertainty=self.potential.difference_sigma(spread),
+            energy_uncertainty=self.potential.energy_sigma(spread),
             max_force=lowest.max_force,
             starts=[run.start.name for run in group],
             rank=group[0].minimum or 0,

@@ -199,7 +199,9 @@ def quasi_newton(potential: Potential, labels: Sequence[Label], lowest: Label) -
 
 
 def second_derivatives(potential: Potential, structure: Structure) -> np.ndarray:
-    """Return the potential's second derivatives in eV/Å^2, made positive definite.
+    """Return the second derivatives of the potential's first member in eV/Å^2, positive definite.
+
+    They only guide: what the single points say of the curvature replaces them.
 
     Parameters
     ----------
@@ -217,7 +219,8 @@ def second_derivatives(potential: Potential, structure: Structure) -> np.ndarray
     displaced = [
         with_positions(structure, structure.cart_coords + way.reshape(-1, 3)) for way in ways
     ]
-    here, *there = (p.forces.ravel() for p in potential.predict([structure, *displaced], FIDELITY))
+    first = potential.first
+    here, *there = (p.forces.ravel() for p in first.predict([structure, *displaced], FIDELITY))
     raw = (here - np.array(there)) / PROBE
     values, vectors = np.linalg.eigh((raw + raw.T) / 2)
     return (vectors * np.maximum(np.abs(values), SOFTEST)) @ vectors.T

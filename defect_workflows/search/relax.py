@@ -148,7 +148,7 @@ def relax(
     left = [number for number in range(len(structures)) if number not in known]
     if not left:
         return [known[number] for number in range(len(structures))]
-    model = correct(potential.torchsim_model(FIDELITY, committee))
+    model = correct((potential if committee else potential.first).torchsim_model(FIDELITY))
     state = potential.state([structures[number] for number in left], FIDELITY)
     numbers = torch.tensor(left, device=state.device, dtype=state.dtype)
     state.store_model_extras({"number": numbers})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.documents.search import Candidate, VerifiedCandidate
-from defect_workflows.search.cluster import farthest, same
+from defect_workflows.search.cluster import same
 from defect_workflows.search.copies import copy_within
 
 SAME_PLACE = 0.05
@@ -88,12 +88,11 @@ def label_at(candidate: Candidate, known: Sequence[VerifiedCandidate]) -> tuple[
         Index of the verified candidate of its state, and of the label there.
     """
     found = [
-        (distance, index, number)
+        (copy.distance, index, number)
         for index, item in enumerate(known)
         if item.candidate.state == candidate.state
         for number, label in enumerate(item.labels)
         if (copy := copy_within(label.configuration.structure, candidate.structure, SAME_PLACE))
-        for distance in [farthest(copy.structure, candidate.structure)]
     ]
     return min(found)[1:] if found else None
 

@@ -221,10 +221,14 @@ def test_torch_sim_agrees_with_predict(potential: Potential, labels: list[Label]
         np.testing.assert_allclose(forces[i], prediction.forces, atol=1e-8)
 
 
-def test_one_member_alone_in_torch_sim(potential: Potential, structure: Structure) -> None:
-    alone = potential.torchsim_model("pbe", committee=False)(potential.state([structure], "pbe"))
-    (prediction,) = potential.predict([structure], "pbe")
-    assert alone["energy"].item() == pytest.approx(prediction.members[0], abs=1e-8)
+def test_the_first_member_alone(potential: Potential, structure: Structure) -> None:
+    first = potential.first
+    output = first.torchsim_model("pbe")(potential.state([structure], "pbe"))
+    (alone,), (together,) = (p.predict([structure], "pbe") for p in (first, potential))
+    assert alone.energy == pytest.approx(together.members[0], abs=1e-8)
+    assert output["energy"].item() == pytest.approx(alone.energy, abs=1e-8)
+    assert alone.spread == 0.0
+    assert np.abs(alone.forces - together.forces).max() > 1e-6
 
 
 def test_forces_are_the_derivative_of_the_energy(

@@ -86,7 +86,7 @@ def test_the_corrected_model_has_the_forces_of_both_points(anion):
         for label, prediction in zip(labels, potential.predict(ends, FIDELITY), strict=True)
     )
     model = TwoPointModel(
-        potential.torchsim_model(FIDELITY, True),
+        potential.torchsim_model(FIDELITY),
         ends[0].cart_coords,
         ends[0].cart_coords + displacements(*ends),
         missing,

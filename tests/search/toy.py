@@ -95,7 +95,11 @@ class ToyPotential:
         """Number of atoms of the pristine supercell, whose atoms have one place each."""
         return max(self.places) if self.stable_bulk and len(self.places) > 1 else None
 
-    def torchsim_model(self, fidelity: str, committee: bool = True) -> ToyModel:
+    @property
+    def first(self) -> ToyPotential:
+        return self
+
+    def torchsim_model(self, fidelity: str) -> ToyModel:
         assert fidelity == "hse06"
         return ToyModel(self.places, self.hole, self._single, self.tilt)
 
