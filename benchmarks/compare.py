@@ -55,6 +55,7 @@ def main() -> None:
                 "max_force": mine.max_force,
                 "potential_energy_error": mine.energy_error,
                 "same": found is not None and found < SAME_RMSD and abs(difference) < SAME_ENERGY,
+                "lower": difference < -SAME_ENERGY,  # the direct route missed it
             }
         states.append(record)
     levels = []
@@ -103,7 +104,7 @@ def _print(output: dict) -> None:
             f"{1000 * state['energy_difference']:+.1f}" if "energy_difference" in state else "-",
             "no match" if found is None else f"{found:.3f}",
             f"{state.get('max_force', float('nan')):.3f}",
-            "yes" if state.get("same") else "NO",
+            "yes" if state.get("same") else "lower" if state.get("lower") else "NO",
         )
     console.print(table)
     table = Table(title="Levels, eV above the VBM")
