@@ -30,7 +30,7 @@ class Copy:
     order
         Index in the original of each atom of the copy, shape (n,).
     distance
-        Largest displacement of an atom from there in Å.
+        Largest displacement of an atom from the structure it is near to, in Å.
     """
 
     structure: Structure
