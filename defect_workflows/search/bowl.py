@@ -17,7 +17,6 @@ from defect_workflows.mlip.predict import Potential
 from defect_workflows.search.cluster import displacements, farthest
 from defect_workflows.search.contenders import WIDEST_BOWL
 from defect_workflows.search.copies import copy_within
-from defect_workflows.search.refine import CorrectedModel
 from defect_workflows.search.relax import FIDELITY, relax
 
 ELSEWHERE = 0.2
@@ -30,7 +29,7 @@ MAX_FORCE = 0.02
 MAX_STEPS = 120
 
 
-class TwoPointModel(CorrectedModel):
+class TwoPointModel(ModelInterface):
     """A torch-sim model of a single system, corrected to have the forces of two single points.
 
     What it lacks at them is added, interpolated by how far a structure is on the way from one to
@@ -54,10 +53,15 @@ class TwoPointModel(CorrectedModel):
         end: np.ndarray,
         missing: tuple[np.ndarray, np.ndarray],
     ) -> None:
-        super().__init__(model, start, missing[0])
-        self.way, self.change = (
+        super().__init__()
+        self.model = model
+        self._device = model.device
+        self._dtype = model.dtype
+        self._compute_forces = True
+        self._compute_stress = False
+        self.positions, self.way, self.forces, self.change = (
             torch.as_tensor(values, device=self.device, dtype=self.dtype)
-            for values in (end - start, missing[1] - missing[0])
+            for values in (start, end - start, missing[0], missing[1] - missing[0])
         )
 
     def forward(self, state: ts.SimState, **kwargs: object) -> dict[str, torch.Tensor]:

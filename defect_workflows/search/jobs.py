@@ -205,7 +205,7 @@ def propose_step(
     labels = [label.fingerprint for label in verified.labels]
     ends = [lower.label for lower in known]
     inputs = [potential.fingerprint, labels, *(end.fingerprint for end in ends)]
-    key = reuse.fingerprint("refinement step", *inputs)
+    key = reuse.fingerprint("quasi-Newton step", *inputs)
 
     def computed() -> RefinementStep:
         model = Potential.from_document(potential, device)

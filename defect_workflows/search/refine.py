@@ -1,11 +1,10 @@
 """The last steps to the minimum of the hybrid functional, guided by the potential.
 
-Far from the minimum the potential leads: with the difference of the forces at the lowest single
-point it is exact there, and its minimum is the next structure to calculate. Near the minimum, or
-once it has led uphill, the second derivatives of the potential take quasi-Newton steps on the
-hybrid functional's own forces, and what these show corrects the second derivatives (BFGS: Nocedal
-and Wright, Numerical Optimization, Springer 2006, eq. 6.19). That is right up to second order
-whatever the potential's errors are; a bad potential costs steps, never the minimum.
+The second derivatives of the potential take quasi-Newton steps on the hybrid functional's own
+forces, and what these show corrects the second derivatives (BFGS: Nocedal and Wright, Numerical
+Optimization, Springer 2006, eq. 6.19). That is right up to second order whatever the potential's
+errors are; a bad potential costs steps, never the minimum. Its own minimum, corrected by the
+difference of the forces at the last single point, is a worse place to go to (benchmarks).
 """
 
 from __future__ import annotations
@@ -14,24 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch_sim as ts
 from pymatgen.core import Structure
-from torch_sim.models.interface import ModelInterface
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.predict import Potential
 from defect_workflows.search.cluster import displacements
-from defect_workflows.search.relax import FIDELITY, relax, with_positions
-
-TRUST = 0.3
-"""The potential leads no atom further than this along an axis, in Å, to the next single point."""
-
-NEAR = 0.1
-"""Where it would move none further than this along an axis, in Å, quasi-Newton steps are better."""
+from defect_workflows.search.relax import FIDELITY, with_positions
 
 LONGEST = 0.25
-"""A quasi-Newton step moves no atom further than this, in Å."""
+"""A step moves no atom further than this, in Å."""
 
 SHORTER = (0.1, 0.5)
 """After a step uphill the next one is at most so many times as long: at least, at most."""
@@ -46,12 +36,6 @@ away."""
 SMALLEST = 1e-8
 """Second derivatives in eV/Å^2, and energies in eV, below this are rounding noise."""
 
-MAX_FORCE = 0.002
-"""Force tolerance of the relaxation between two single points in eV/Å: far below that of the
-result, and cheap."""
-
-MAX_STEPS = 300
-
 
 @dataclass(frozen=True)
 class Proposal:
@@ -63,46 +47,10 @@ class Proposal:
         The structure, which carries the charge.
     gain
         Energy in eV by which it should lie below the lowest single point so far.
-    displacement
-        Largest displacement of an atom along an axis from there, in Å.
     """
 
     structure: Structure
     gain: float
-    displacement: float
-
-
-class CorrectedModel(ModelInterface):
-    """A torch-sim model of a single system plus constant forces.
-
-    Parameters
-    ----------
-    model
-        The model to correct.
-    positions
-        Cartesian positions in Å where the correction of the energy is zero, shape (n, 3).
-    forces
-        Forces in eV/Å to add, shape (n, 3).
-    """
-
-    def __init__(self, model: ModelInterface, positions: np.ndarray, forces: np.ndarray) -> None:
-        super().__init__()
-        self.model = model
-        self._device = model.device
-        self._dtype = model.dtype
-        self._compute_forces = True
-        self._compute_stress = False
-        self.positions = torch.as_tensor(positions, device=self.device, dtype=self.dtype)
-        self.forces = torch.as_tensor(forces, device=self.device, dtype=self.dtype)
-
-    def forward(self, state: ts.SimState, **kwargs: object) -> dict[str, torch.Tensor]:
-        """Return energy in eV, shape (1,), and forces in eV/Å, shape (n, 3)."""
-        output = self.model(state)
-        way = state.positions - self.positions
-        return {
-            "energy": output["energy"] - (self.forces * way).sum(),
-            "forces": output["forces"] + self.forces,
-        }
 
 
 def next_structure(potential: Potential, labels: Sequence[Label]) -> Proposal:
@@ -111,7 +59,7 @@ def next_structure(potential: Potential, labels: Sequence[Label]) -> Proposal:
     Parameters
     ----------
     potential
-        The committee.
+        The committee, for the second derivatives.
     labels
         Single points of one state at the hybrid functional, in the order they were made, each a
         step from the lowest before it.
@@ -121,60 +69,7 @@ def next_structure(potential: Potential, labels: Sequence[Label]) -> Proposal:
     ValueError
         If there are none.
     """
-    energies = [label.energy for label in labels]
-    lowest = labels[int(np.argmin(energies))]
-    if all(np.diff(energies) < 0):
-        led = led_by_potential(potential, lowest)
-        if led.displacement > NEAR:
-            return led
-    return quasi_newton(potential, labels, lowest)
-
-
-def led_by_potential(potential: Potential, lowest: Label) -> Proposal:
-    """Return the minimum of the potential that is corrected at a single point, at most `TRUST` off.
-
-    Parameters
-    ----------
-    potential
-        The committee.
-    lowest
-        The single point.
-    """
-    origin = lowest.configuration.structure
-    (before,) = potential.predict([origin], FIDELITY)
-    missing = np.array(lowest.forces) - before.forces
-    (relaxed,) = relax(
-        potential,
-        [origin],
-        max_force=MAX_FORCE,
-        max_steps=MAX_STEPS,
-        references=[before.energy],
-        largest_displacement=TRUST,
-        correct=lambda model: CorrectedModel(model, origin.cart_coords, missing),
-    )
-    way = displacements(origin, relaxed.structure)
-    way *= TRUST / max(TRUST, np.abs(way).max())
-    structure = with_positions(origin, origin.cart_coords + way)
-    (after,) = potential.predict([structure], FIDELITY)
-    return Proposal(
-        structure=structure,
-        gain=before.energy - after.energy + float(np.sum(missing * way)),
-        displacement=float(np.abs(way).max()),
-    )
-
-
-def quasi_newton(potential: Potential, labels: Sequence[Label], lowest: Label) -> Proposal:
-    """Return a quasi-Newton step from the lowest single point.
-
-    Parameters
-    ----------
-    potential
-        The committee, for the second derivatives.
-    labels
-        All single points, in the order they were made.
-    lowest
-        The lowest of them.
-    """
+    lowest = min(labels, key=lambda label: label.energy)
     origin = lowest.configuration.structure
     second = second_derivatives(potential, origin)
     longest = LONGEST
@@ -194,7 +89,6 @@ def quasi_newton(potential: Potential, labels: Sequence[Label], lowest: Label) -
     return Proposal(
         structure=with_positions(origin, origin.cart_coords + step.reshape(-1, 3)),
         gain=float(forces.ravel() @ step - step @ second @ step / 2),
-        displacement=float(np.abs(step).max()),
     )
 
 

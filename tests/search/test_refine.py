@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from defect_workflows.documents.defects import ChargedConfiguration, Origin
 from defect_workflows.documents.labels import Label
-from defect_workflows.search import refine as module
 from defect_workflows.search.refine import (
-    NEAR,
+    LONGEST,
     SOFTEST,
-    TRUST,
     next_structure,
     second_derivatives,
     updated,
@@ -83,11 +81,12 @@ def test_wrong_second_derivatives_are_corrected_on_the_way(anion):
     assert labels[3].energy < 0.001
 
 
-def test_no_step_is_longer_than_trusted(anion):
+def test_no_step_is_longer_than_allowed(anion):
     truth = Truth(anion, shift=0.0, stiffer=0.0)
     truth.places[3, 1] += 0.6
     labels, (proposal,) = refine(truth, anion, 1)
-    assert proposal.displacement == pytest.approx(TRUST)
+    way = proposal.structure.cart_coords - anion.cart_coords
+    assert np.linalg.norm(way, axis=1).max() == pytest.approx(LONGEST)
     assert proposal.gain == pytest.approx(labels[0].energy - labels[1].energy, abs=1e-3)
 
 
@@ -97,7 +96,8 @@ def test_after_a_step_uphill_the_next_is_from_the_lower_point_and_shorter(anion)
     assert high.energy > low.energy
     step = np.abs(high.configuration.structure.cart_coords - anion.cart_coords).max()
     proposal = next_structure(ToyPotential.of(anion), [low, high])
-    assert proposal.displacement <= step / 2 + 1e-9
+    way = proposal.structure.cart_coords - anion.cart_coords
+    assert np.linalg.norm(way, axis=1).max() <= np.sqrt(3) * step / 2 + 1e-9
     assert truth.label(proposal.structure).energy < low.energy
 
 
@@ -119,31 +119,9 @@ def test_what_the_potential_does_not_know_is_learned_on_the_way(anion):
     # springs four times as stiff
     truth = Truth(anion, shift=0.0, stiffer=3.0)
     truth.places += np.random.default_rng(0).choice([-0.1, 0.1], truth.places.shape)
-    labels, _ = refine(truth, anion, 10)
-    energies = [label.energy for label in labels]
+    labels, _ = refine(truth, anion, 4)
+    assert max_force(labels[0]) > 5
     assert min(map(max_force, labels)) < 0.03
-    uphill = np.sum(np.array(energies[1:]) > np.minimum.accumulate(energies)[:-1])
-    assert uphill <= 2
-
-
-def test_the_potential_leads_far_from_the_minimum_and_newton_near_it(anion, monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        module,
-        "second_derivatives",
-        lambda potential, structure: (
-            asked.append(structure) or second_derivatives(potential, structure)
-        ),
-    )
-    truth = Truth(anion, shift=0.0, stiffer=0.0)
-    potential = ToyPotential.of(anion)
-    for moved, newton in ((2 * NEAR, 0), (0.5 * NEAR, 1)):
-        asked.clear()
-        truth.places = anion.cart_coords.copy()
-        truth.places[3, 1] += moved
-        found = next_structure(potential, [truth.label(anion)]).structure
-        assert len(asked) == newton
-        assert np.allclose(found.cart_coords, truth.places, atol=0.005)
 
 
 def test_second_derivatives_are_the_potentials_and_positive(anion):
