@@ -6,6 +6,7 @@ import defect_workflows.mlip.quiet  # noqa: F401
 
 # isort: split
 import base64
+import copy
 import hashlib
 import io
 from collections import Counter
@@ -104,11 +105,16 @@ class Potential:
     """
 
     def __init__(
-        self, document: PotentialDocument, models: Sequence[Any], device: torch.device
+        self,
+        document: PotentialDocument,
+        models: Sequence[Any],
+        device: torch.device,
+        dtype: torch.dtype = torch.float64,
     ) -> None:
         self.document = document
         self.models = list(models)
         self.device = device
+        self.dtype = dtype
         self.heads: list[Fidelity] = list(document.heads)
         self._offsets = {(b.fidelity, b.charge): b.offset for b in document.baseline}
         self._shifts = {
@@ -136,9 +142,10 @@ class Potential:
         return cls(document, models, where)
 
     @property
-    def first(self) -> Potential:
-        """The first member alone, which costs that many times less."""
-        return Potential(self.document, self.models[:1], self.device)
+    def guide(self) -> Potential:
+        """The first member alone in single precision, for what only guides: a third of the cost."""
+        model = copy.deepcopy(self.models[0]).float()
+        return Potential(self.document, [model], self.device, torch.float32)
 
     def offset(self, fidelity: Fidelity, charge: int) -> float:
         """Return the energy in eV that was removed before training at this charge and head.
@@ -229,7 +236,7 @@ class Potential:
                 )
 
     def predict(self, structures: Sequence[Structure], fidelity: Fidelity) -> list[Prediction]:
-        """Predict energies and forces of structures that carry their charge, in float64.
+        """Predict energies and forces of structures that carry their charge.
 
         Parameters
         ----------
@@ -280,7 +287,7 @@ class Potential:
                 heads=self.heads,
                 elements=self.document.elements,
                 cutoff=self.document.cutoff,
-                dtype=torch.float64,
+                dtype=self.dtype,
             )
             for structure in structures
         ]
@@ -288,8 +295,8 @@ class Potential:
         energies, forces = [], []
         for model in self.models:
             output = model(batch.to_dict(), compute_force=True)
-            energies.append(output["energy"].detach().cpu().numpy())
-            forces.append(output["forces"].detach().cpu().numpy())
+            energies.append(output["energy"].detach().double().cpu().numpy())
+            forces.append(output["forces"].detach().double().cpu().numpy())
         return np.stack(energies), np.stack(forces)
 
     def state(self, structures: Sequence[Structure], fidelity: Fidelity) -> ts.SimState:
@@ -314,7 +321,7 @@ class Potential:
                 MaceTorchSimModel(
                     model,
                     device=self.device,
-                    dtype=torch.float64,
+                    dtype=self.dtype,
                     head=fidelity,
                     compute_stress=False,
                 )
@@ -356,7 +363,7 @@ class CommitteeModel(ModelInterface):
         self.models = torch.nn.ModuleList(models)
         self.zero = zero
         self._device = models[0].device
-        self._dtype = models[0].dtype
+        self._dtype = torch.float64  # of positions and sums, whatever the precision of the models
         self._compute_forces = True
         self._compute_stress = False
         self._memory_scales_with: Literal["n_atoms_x_density"] = "n_atoms_x_density"
@@ -378,8 +385,8 @@ class CommitteeModel(ModelInterface):
             for charge, cell in zip(charges.tolist(), cells, strict=True)
         ]
         outputs = [model(state) for model in self.models]
-        energy = torch.stack([output["energy"] for output in outputs]).mean(dim=0)
+        energy = torch.stack([output["energy"].double() for output in outputs]).mean(dim=0)
         return {
             "energy": energy + torch.tensor(zeros, device=energy.device, dtype=energy.dtype),
-            "forces": torch.stack([output["forces"] for output in outputs]).mean(dim=0),
+            "forces": torch.stack([output["forces"].double() for output in outputs]).mean(dim=0),
         }

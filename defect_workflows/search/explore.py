@@ -154,7 +154,7 @@ class _Relaxer:
         }
 
     def run(self, starts: Sequence[Start]) -> list[_Run]:
-        """Relax starts on the first member, as far as is needed to tell minima apart."""
+        """Relax starts on the guide, as far as is needed to tell minima apart."""
         coarse = max(COARSE_FORCE, self.settings.max_force)
         relaxations = self._relax(
             [(start.state, start.structure) for start in starts], coarse, committee=False
@@ -186,7 +186,7 @@ class _Relaxer:
             energy = group[0].relaxation.energy
             for run in group:
                 run.minimum = ranks[run.state]
-                # The others were left on their way there, on the first member's scale.
+                # The others were left on their way there, on the guide's scale.
                 run.relaxation = replace(run.relaxation, energy=energy)
             ranks[group[0].state] += 1
         return merged

@@ -93,7 +93,7 @@ def next_structure(potential: Potential, labels: Sequence[Label]) -> Proposal:
 
 
 def second_derivatives(potential: Potential, structure: Structure) -> np.ndarray:
-    """Return the second derivatives of the potential's first member in eV/Å^2, positive definite.
+    """Return the second derivatives of the potential's guide in eV/Å^2, positive definite.
 
     They only guide: what the single points say of the curvature replaces them.
 
@@ -113,8 +113,9 @@ def second_derivatives(potential: Potential, structure: Structure) -> np.ndarray
     displaced = [
         with_positions(structure, structure.cart_coords + way.reshape(-1, 3)) for way in ways
     ]
-    first = potential.first
-    here, *there = (p.forces.ravel() for p in first.predict([structure, *displaced], FIDELITY))
+    here, *there = (
+        p.forces.ravel() for p in potential.guide.predict([structure, *displaced], FIDELITY)
+    )
     raw = (here - np.array(there)) / PROBE
     values, vectors = np.linalg.eigh((raw + raw.T) / 2)
     return (vectors * np.maximum(np.abs(values), SOFTEST)) @ vectors.T

@@ -122,7 +122,7 @@ def relax(
     largest_displacement
         A relaxation that moves an atom further along an axis, in Å, is stopped as a runaway.
     committee
-        Relax on the committee's mean; else on its first member, which costs that many times less.
+        Relax on the committee's mean; else on its `guide`, which costs several times less.
         The committee looks on either way.
     correct
         Wraps the torch-sim model, to relax on something else than the potential alone.
@@ -148,7 +148,7 @@ def relax(
     left = [number for number in range(len(structures)) if number not in known]
     if not left:
         return [known[number] for number in range(len(structures))]
-    model = correct((potential if committee else potential.first).torchsim_model(FIDELITY))
+    model = correct((potential if committee else potential.guide).torchsim_model(FIDELITY))
     state = potential.state([structures[number] for number in left], FIDELITY)
     numbers = torch.tensor(left, device=state.device, dtype=state.dtype)
     state.store_model_extras({"number": numbers})

@@ -96,7 +96,7 @@ class ToyPotential:
         return max(self.places) if self.stable_bulk and len(self.places) > 1 else None
 
     @property
-    def first(self) -> ToyPotential:
+    def guide(self) -> ToyPotential:
         return self
 
     def torchsim_model(self, fidelity: str) -> ToyModel:
