@@ -122,7 +122,7 @@ def toy_minimiser(potential, labels):
     charge, x = labels[-1].charge, place(labels[-1].configuration.structure)
     energy, minimum, _ = toy_minimum(x, charge)
     step = np.clip(minimum - x, -0.5, 0.5)
-    return Proposal(toy_structure(x + step, charge), labels[-1].energy - energy, abs(step))
+    return Proposal(toy_structure(x + step, charge), labels[-1].energy - energy)
 
 
 @job(data=["labels"])

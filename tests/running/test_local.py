@@ -272,7 +272,8 @@ def test_kill_and_run_again(tmp_path: Path, log: str) -> None:
     finished = {str(d["output"]["value"] ** 0.5)[0] for d in store.query({"name": "square"})}
     assert finished
     label = status(workdir)[0]
-    assert (label.running, label.interrupted) == (0, 2)
+    assert label.running == 0
+    assert label.interrupted in (1, 2)  # one worker may have been between two jobs
 
     assert start_script(workdir, log, n, 0.0).wait() == 0
     counts = Counter(lines(log))
