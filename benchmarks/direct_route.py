@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +174,9 @@ def main() -> None:
     }
     name = f"direct_route_{arguments.campaign.resolve().parent.name}.json"
     path = Path(__file__).with_name(name)
-    path.write_text(json.dumps(output, indent=1) + "\n")
+    # where it ran, without this machine's name and folders
+    here = f"{socket.gethostname()}:{arguments.workdir.resolve()}/"
+    path.write_text(json.dumps(output, indent=1).replace(here, "") + "\n")
     _print(console, output)
     console.print(f"{path}: written")
 
