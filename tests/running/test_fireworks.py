@@ -19,18 +19,21 @@ def test_two_workers_one_database(fireworks_site, tmp_path: Path) -> None:
     flow = toy_jobs.squares_flow(4, log, 0.2)
     broken = toy_jobs.fail()
     after = toy_jobs.add(broken.output, 1)
+    # two workers are at work at once, however late one of them starts
+    both = [toy_jobs.meet(str(tmp_path / "meeting"), name, 2) for name in ("first", "second")]
     site = fireworks_site
     metadata = {"campaign": "toy"}
-    ids = submit(Flow([flow, broken, after]), site.launchpad, category="toy", metadata=metadata)
-    assert len(ids) == 4
+    whole = Flow([flow, broken, after, *both])
+    ids = submit(whole, site.launchpad, category="toy", metadata=metadata)
+    assert len(ids) == 6
     waiting = {stage.stage: stage.waiting for stage in status(site.launchpad, metadata)}
-    assert waiting == {"label": 1, "levels": 1, "fail": 1, "add": 1}
+    assert waiting == {"label": 1, "levels": 1, "fail": 1, "add": 1, "meet": 2}
     assert status(site.launchpad, {"campaign": "another"}) == []
 
     site.run_rockets([tmp_path / "one", tmp_path / "two"], python_path=[Path(__file__).parent])
     stages = {stage.stage: stage for stage in status(site.launchpad)}
     assert (stages["label"].done, stages["levels"].done) == (6, 1)
-    assert (stages["fail"].failed, stages["add"].waiting) == (1, 1)
+    assert (stages["fail"].failed, stages["add"].waiting, stages["meet"].done) == (1, 1, 2)
     for folder in ("one", "two"):
         assert list((tmp_path / folder).glob("launcher_*")), f"no rocket flew from {folder}"
 

@@ -120,6 +120,19 @@ def slow_note(log: str, line: str, seconds: float = 0.3):
 
 
 @job
+def meet(folder: str, name: str, number: int, seconds: float = 100.0):
+    """Waits until as many jobs of this kind are running: each by another worker."""
+    place = Path(folder)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / name).touch()
+    end = time.monotonic() + seconds
+    while len(list(place.iterdir())) < number:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{name} waited for {number - 1} others for {seconds:g} s")
+        time.sleep(0.1)
+
+
+@job
 def log_after(log: str, line: str, *after):
     note(log, line)
     return line
