@@ -3,7 +3,8 @@
     python benchmarks/direct_route.py flows/CdTe_v_Cd/campaign.yaml --workdir runs/direct
 
 The lowest minimum of each state is corrected and assembled into levels by the code of the campaign
-itself. Writes `benchmarks/direct_route_<campaign folder>.json`; run again to resume.
+itself. Writes `benchmarks/direct_route_<campaign folder>.json`; run again to resume. With
+`--levels` only its levels are made again, from single points at the structures in it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from jobflow import Flow, Job
 from monty.json import MontyDecoder
+from pymatgen.core import Structure
 from relaxation import FORCE, Relaxation, RelaxationMaker
 from rich.console import Console
 from rich.table import Table
@@ -24,7 +26,7 @@ from rich.table import Table
 from defect_workflows.campaign import Campaign
 from defect_workflows.defects.generate import generate
 from defect_workflows.dft.jobs import SinglePointMaker
-from defect_workflows.documents.defects import DefectSet
+from defect_workflows.documents.defects import ChargedConfiguration, DefectSet, Origin
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.levels import LevelCalculation
 from defect_workflows.levels.states import StateCalculation
@@ -57,11 +59,25 @@ class DirectRoute:
         maker = RelaxationMaker(settings=self.campaign.dft)
         return self._run([maker.make(one.state, one.name, one.structure) for one in several])
 
-    def bulk(self) -> Label:
-        """Return the HSE06 label of the pristine supercell."""
-        maker = SinglePointMaker("bulk", "hse06", self.campaign.dft, potentials=True)
-        (label,) = self._run([maker.make(self.found.pristine)])
-        return label
+    def single_points(self, configurations: list[ChargedConfiguration]) -> list[Label]:
+        """Return HSE06 labels with all that corrections need."""
+        maker = SinglePointMaker("single point", "hse06", self.campaign.dft, potentials=True)
+        return self._run([maker.make(configuration) for configuration in configurations])
+
+    def levels(self, best: dict[str, Label]) -> dict:
+        """Return the levels of the lowest minimum of each state, by its name."""
+        (bulk,) = self.single_points([self.found.pristine])
+        levels = defect_levels(
+            self.found.host,
+            LevelCalculation.from_label(bulk),
+            [
+                StateCalculation(state, LevelCalculation.from_label(best[state.name]))
+                for state in self.found.states
+            ],
+            self.campaign.levels,
+            max_force=FORCE,
+        ).levels
+        return json.loads(levels.model_dump_json())
 
     def _run(self, jobs: list[Job]) -> list:
         for job in jobs:
@@ -97,6 +113,7 @@ def main() -> None:
     parser.add_argument("campaign", type=Path)
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--levels", action="store_true", help="only the levels, of what is kept")
     arguments = parser.parse_args()
     campaign = Campaign.from_file(arguments.campaign)
     os.environ.update(rehearsal_environment(arguments.workdir, campaign.dft.potcar_functional))
@@ -108,6 +125,31 @@ def main() -> None:
     )
     console = Console()
     route = DirectRoute(campaign, found, arguments.workdir, arguments.workers, console)
+    name = f"direct_route_{arguments.campaign.resolve().parent.name}.json"
+    path = Path(__file__).with_name(name)
+    if arguments.levels:
+        output = json.loads(path.read_text())
+        kept = [
+            ChargedConfiguration.of(
+                Structure.from_dict(state["structure"]),
+                Origin(state=state["state"], family=f"direct/{state['start']}", kind="search"),
+            )
+            for state in output["states"]
+        ]
+        labels = {label.configuration.origin.state: label for label in route.single_points(kept)}
+        output["levels"] = route.levels(labels)
+    else:
+        output = {"campaign": str(arguments.campaign), **direct_route(route)}
+    # where it ran, without this machine's name and folders
+    here = f"{socket.gethostname()}:{arguments.workdir.resolve()}/"
+    path.write_text(json.dumps(output, indent=1).replace(here, "") + "\n")
+    _print(console, output)
+    console.print(f"{path}: written")
+
+
+def direct_route(route: DirectRoute) -> dict:
+    """Relax everything and return the lowest minima with their levels."""
+    campaign, found = route.campaign, route.found
     relaxations = route.relax(
         [
             start
@@ -124,8 +166,6 @@ def main() -> None:
     relaxations += route.relax(
         [start for state in found.states for start in neighbour_starts(state, found.states, minima)]
     )
-    bulk_label = route.bulk()
-    failed = route.failed
     best = {
         state.name: min(
             (item for item in relaxations if item.state == state.name),
@@ -133,22 +173,11 @@ def main() -> None:
         )
         for state in found.states
     }
-    levels = defect_levels(
-        found.host,
-        LevelCalculation.from_label(bulk_label),
-        [
-            StateCalculation(state, LevelCalculation.from_label(best[state.name].label))
-            for state in found.states
-        ],
-        campaign.levels,
-        max_force=FORCE,
-    ).levels
-    output = {
-        "campaign": str(arguments.campaign),
+    return {
         "rehearsal": True,
         "force_tolerance": FORCE,
         "hse06_single_points": sum(item.ionic_steps for item in relaxations) + 1,
-        "failed": failed,
+        "failed": route.failed,
         "states": [
             {
                 "state": name,
@@ -170,15 +199,8 @@ def main() -> None:
             }
             for name, item in best.items()
         ],
-        "levels": json.loads(levels.model_dump_json()),
+        "levels": route.levels({name: item.label for name, item in best.items()}),
     }
-    name = f"direct_route_{arguments.campaign.resolve().parent.name}.json"
-    path = Path(__file__).with_name(name)
-    # where it ran, without this machine's name and folders
-    here = f"{socket.gethostname()}:{arguments.workdir.resolve()}/"
-    path.write_text(json.dumps(output, indent=1).replace(here, "") + "\n")
-    _print(console, output)
-    console.print(f"{path}: written")
 
 
 def _print(console: Console, output: dict) -> None:

@@ -1,7 +1,9 @@
 """A defect supercell moved into the frame of the bulk, where it was rigidly shifted against it.
 
-Which atoms are missing or moved can only be seen in one frame. Codes shift whole cells (a centred
-slab, another origin, drift of a relaxation): a rigid shift changes no energy, so it is undone.
+Which atoms are missing or moved, and which site potentials belong together, can only be seen in one
+frame. Codes shift whole cells (a centred slab, another origin), and so do relaxations: no force on
+the whole is left, so that where half of the atoms slide one way, those far from the defect slide
+the other way. A rigid shift changes no energy, so it is undone.
 """
 
 from __future__ import annotations
@@ -11,21 +13,50 @@ from pymatgen.core import Structure
 from pymatgen.util.coord import pbc_shortest_vectors
 
 from defect_workflows.documents.labels import PlanarPotential
-from defect_workflows.documents.levels import LevelCalculation
+from defect_workflows.documents.levels import LevelCalculation, LevelWarning
 
 SHIFTED = 0.01
 """A median displacement of the atoms above this is a rigid shift, Å; below it changes nothing."""
 
+SHIFT_NOTED = 0.1
+"""A rigid shift of a cell above this is noted, Å; below it is drift."""
+
 MATCHED = 0.5
 """An atom this close to an atom of the bulk of the same element stays where it belongs, Å."""
+
+TRIED = 8
+"""Atoms of the rarest element that are brought onto the bulk's: some have moved themselves."""
+
+
+def in_frame(
+    name: str, calculation: LevelCalculation, bulk: LevelCalculation
+) -> tuple[LevelCalculation, list[LevelWarning]]:
+    """Return a calculation in the frame of the bulk, and a note if that is another one.
+
+    Parameters
+    ----------
+    name
+        Name of the state, for the note.
+    calculation, bulk
+        A defect supercell and the pristine one, with the same lattice.
+    """
+    shift = rigid_shift(calculation.structure, bulk.structure)
+    moved = bulk.structure.lattice.get_cartesian_coords((shift + 0.5) % 1 - 0.5)
+    notes = []
+    if np.linalg.norm(moved) > SHIFT_NOTED:
+        way = ", ".join(f"{value:.2f}" for value in moved)
+        message = f"{name}: the cell was shifted by ({way}) Å onto the bulk"
+        notes.append(LevelWarning(code="cell_shifted", message=message))
+    return shifted(calculation, shift), notes
 
 
 def rigid_shift(structure: Structure, bulk: Structure) -> np.ndarray:
     """Return the fractional translation that brings a defect supercell into the bulk's frame.
 
-    The zero vector where the atoms already lie on those of the bulk. Otherwise every vector from
-    one atom of the rarest element to the bulk's atoms of its kind is tried; the one that brings
-    most atoms onto atoms of their kind wins, and the median of what is left is added.
+    The zero vector where the atoms already lie on those of the bulk. Otherwise vectors from atoms
+    of the rarest element to the bulk's atoms of its kind are tried; of those that bring most atoms
+    onto atoms of their kind the shortest wins (the others differ by translations of the host), and
+    the median of what is left of these atoms is added.
 
     Parameters
     ----------
@@ -44,11 +75,11 @@ def rigid_shift(structure: Structure, bulk: Structure) -> np.ndarray:
     start = np.zeros(3)
     if _matches(structure, bulk, start) < 0.5:
         element = min(set(symbols), key=lambda symbol: (symbols.count(symbol), symbol))
-        targets = _coordinates(bulk, element)
-        # one atom may have moved itself, so some others are tried as well
-        trials = [
-            target - origin for origin in _coordinates(structure, element)[:4] for target in targets
-        ]
+        origins, targets = _coordinates(structure, element), _coordinates(bulk, element)
+        vectors = (targets[None] - origins[:: -(-len(origins) // TRIED), None]).reshape(-1, 3)
+        vectors -= np.round(vectors)
+        lengths = np.linalg.norm(bulk.lattice.get_cartesian_coords(vectors), axis=1)
+        trials = vectors[np.argsort(lengths, kind="stable")]
         start = max(trials, key=lambda trial: _matches(structure, bulk, trial))
         if _matches(structure, bulk, start) <= _matches(structure, bulk, np.zeros(3)):
             return np.zeros(3)
@@ -109,5 +140,7 @@ def _matches(structure: Structure, bulk: Structure, trial: np.ndarray) -> float:
 
 
 def _median_displacement(structure: Structure, bulk: Structure, trial: np.ndarray) -> np.ndarray:
-    """Return the median displacement of the atoms from the bulk's, in Å, shape (3,)."""
-    return np.median(_displacements(structure, bulk, trial), axis=0)
+    """Return the median displacement of the matched atoms from the bulk's, in Å, shape (3,)."""
+    vectors = _displacements(structure, bulk, trial)
+    matched = vectors[np.linalg.norm(vectors, axis=1) < MATCHED]
+    return np.median(matched, axis=0) if len(matched) else np.zeros(3)

@@ -48,7 +48,7 @@ def analyse(
     """
     entry = calculated_entry(state, calculation, bulk)
     correction, profile = correct(entry, calculation, bulk, dielectric, scheme)
-    found: list[LevelWarning] = []
+    found = [] if far_atoms_stay(entry) else [_far_atoms_moved(state.name)]
     degeneracy = host_states = None
     try:
         with warnings.catch_warnings():
@@ -70,6 +70,20 @@ def analyse(
         host_states=host_states,
         warnings=found,
     )
+
+
+def far_atoms_stay(entry: DefectEntry) -> bool:
+    """Tell whether the atoms far from the defect lie where the bulk has them, to doped's 0.5 Å."""
+    from doped.utils.parsing import check_atom_mapping_far_from_defect
+
+    bulk: Any = entry.bulk_supercell
+    defect: Any = entry.defect_supercell
+    site = entry.calculation_metadata["bulk_site"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return bool(
+            check_atom_mapping_far_from_defect(bulk, defect, site.frac_coords, warning=False)
+        )
 
 
 def degeneracies(
@@ -143,6 +157,14 @@ def _edges(infos: BandEdgeOrbitalInfos) -> tuple[EdgeInfo, EdgeInfo]:
     return (
         max(occupied, key=lambda state: state.energy),
         min(empty, key=lambda state: state.energy),
+    )
+
+
+def _far_atoms_moved(state: str) -> LevelWarning:
+    return LevelWarning(
+        code="atoms_moved_far_away",
+        message=f"{state}: atoms far from the defect do not lie where the bulk has them: another "
+        "cell than the bulk's, one that is too small, or a host that is not at its own minimum",
     )
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pymatgen.core import PeriodicSite, Structure
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 
@@ -14,15 +13,12 @@ from defect_workflows.documents.base import Vector3D
 from defect_workflows.documents.defects import DefectState
 from defect_workflows.documents.levels import LevelCalculation, LevelWarning
 from defect_workflows.errors import IdentificationError
-from defect_workflows.levels.align import rigid_shift, shifted
+from defect_workflows.levels.align import in_frame
 from defect_workflows.levels.entries import CELL_TOLERANCE, bare, cell_difference
 from defect_workflows.levels.names import Changes, contradicts, describe
 
 if TYPE_CHECKING:
     from doped.core import Defect
-
-SHIFT_NOTED = 0.1
-"""A rigid shift of a cell above this is noted, Å; below it is drift."""
 
 
 def identify(
@@ -55,7 +51,6 @@ def identify(
         If the two cells do not differ by one point defect, or the name says another one.
     """
     from doped.core import DefectEntry
-    from doped.utils.parsing import check_atom_mapping_far_from_defect
 
     state = state_name(name, calculation.charge)
     changes = changed_atoms(state, calculation.structure, bulk.structure)
@@ -70,10 +65,8 @@ def identify(
             f"{state}: lattice vectors differ from the bulk's by {difference:.3f} Å, "
             "expected the same cell"
         )
-    shift = rigid_shift(calculation.structure, bulk.structure)
-    calculation = shifted(calculation, shift)
+    calculation, found = in_frame(state, calculation, bulk)
     structure, perfect = bare(calculation.structure), bare(bulk.structure)
-    found = []
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what doped warns of is checked here
@@ -88,32 +81,12 @@ def identify(
                         f"({type(problem).__name__}): concentrations are per supercell site",
                     )
                 )
-            matched = check_atom_mapping_far_from_defect(
-                perfect, structure, cast(Any, origin.frac_coords), warning=False
-            )
     except Exception as problem:  # doped and pymatgen raise whatever comes up
         reason = f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
         raise IdentificationError(
             f"{state}: the defect could not be identified ({reason}), "
             "expected the bulk's supercell with one point defect"
         ) from problem
-    if not matched:
-        found.append(
-            LevelWarning(
-                code="atoms_moved_far_away",
-                message=f"{state}: atoms far from the defect do not lie where the bulk has them: "
-                "another cell than the bulk's, or a cell that is too small",
-            )
-        )
-    moved = bulk.structure.lattice.get_cartesian_coords((shift + 0.5) % 1 - 0.5)
-    if np.linalg.norm(moved) > SHIFT_NOTED:
-        found.append(
-            LevelWarning(
-                code="cell_shifted",
-                message=f"{state}: the cell was shifted by "
-                f"({', '.join(f'{value:.2f}' for value in moved)}) Å onto the bulk",
-            )
-        )
     entry = DefectEntry(
         defect=defect,
         charge_state=calculation.charge,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +26,7 @@ from defect_workflows.documents.levels import (
 )
 from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.errors import CalculationError, CorrectionError, InputError
+from defect_workflows.levels.align import in_frame
 from defect_workflows.levels.analysis import analyse
 from defect_workflows.levels.checks import (
     Notes,
@@ -79,24 +81,27 @@ def defect_levels(
     CorrectionError
         If a charged state cannot be corrected (rule: a correction is asserted).
     """
-    analyses = {}
-    for item in calculations:
-        if item.calculation is None:
-            continue
-        if item.calculation.functional != bulk.functional:
-            raise CorrectionError(
-                f"{item.state.name}: found a calculation at {item.calculation.functional}, "
-                f"expected the bulk's {bulk.functional}"
-            )
-        analyses[item.state.name] = analyse(
-            item.state, item.calculation, bulk, host.dielectric, settings.correction
-        )
     notes = Notes()
     note_rounds(notes, rounds)
+    analyses, framed = {}, []
+    for item in calculations:
+        state, calculation = item.state, item.calculation
+        if calculation is not None:
+            if calculation.functional != bulk.functional:
+                raise CorrectionError(
+                    f"{state.name}: found a calculation at {calculation.functional}, "
+                    f"expected the bulk's {bulk.functional}"
+                )
+            calculation, shift = in_frame(state.name, calculation, bulk)
+            notes.extend(shift, state.name)
+            analyses[state.name] = analyse(
+                state, calculation, bulk, host.dielectric, settings.correction
+            )
+        framed.append(replace(item, calculation=calculation))
     return assemble(
         host.name,
         bulk,
-        calculations,
+        framed,
         analyses,
         given_potentials(settings.chemical_potentials),
         dielectric=host.dielectric,

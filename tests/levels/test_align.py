@@ -4,12 +4,15 @@ from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 from pymatgen.core import Lattice, Structure
 
+from defect_workflows.campaign import LevelSettings
 from defect_workflows.charge import with_charge
 from defect_workflows.documents.labels import PlanarPotential
 from defect_workflows.documents.levels import LevelCalculation
 from defect_workflows.levels.align import rigid_shift, shifted
 from defect_workflows.levels.analysis import analyse
 from defect_workflows.levels.identify import identify
+from defect_workflows.levels.states import StateCalculation
+from defect_workflows.levels.thermodynamics import defect_levels
 
 SHIFT = st.tuples(*[st.floats(-0.5, 0.5)] * 3)
 
@@ -54,6 +57,22 @@ def test_a_relaxation_is_not_a_shift():
     assert not rigid_shift(defect, bulk).any()
 
 
+@pytest.mark.parametrize("slide", [1.2, 1.6])
+def test_the_larger_part_says_where_the_bulk_is(slide):
+    """Some atoms slide one way, so that without a force on the whole the others slide back."""
+    bulk = crystal()
+    defect = bulk.copy()
+    defect.remove_sites([0])
+    slid = [i for i, site in enumerate(defect) if (site.frac_coords[0] + 0.01) % 1 < 0.45]
+    assert (len(slid), len(defect)) == (15, 31)
+    defect.translate_sites(slid, [0, slide, 0], frac_coords=False)
+    back = len(slid) / len(defect) * slide
+    for i, move in enumerate(np.random.default_rng(0).normal(0, 0.05, (31, 3))):
+        defect.translate_sites([i], move - [0, back, 0], frac_coords=False)
+    shift = bulk.lattice.get_cartesian_coords(rigid_shift(defect, bulk))
+    assert shift == pytest.approx([0, back, 0], abs=0.04)
+
+
 @given(shift=SHIFT)
 @settings(max_examples=25, deadline=None)
 def test_planar_averages_move_along(shift):
@@ -72,6 +91,39 @@ def test_planar_averages_move_along(shift):
             6 * np.pi * (points - part)
         )
         assert np.allclose(line, expected, atol=1e-9)
+
+
+def test_levels_do_not_depend_on_the_origin(vacancy, published):
+    """Real V_Cd -2, drifted as relaxations do: the same correction, and a note."""
+    state, calculation, bulk = vacancy
+    host = published[0].model_copy(update={"dielectric": (9.13 * np.eye(3)).tolist()})
+
+    def levels(one):
+        return defect_levels(host, bulk, [StateCalculation(state, one)], LevelSettings()).levels
+
+    there = levels(calculation)
+    moved = shifted(calculation, np.array([0.07, -0.03, 0.0]))
+    here = levels(moved.model_copy(update={"defect_site": None}))
+    assert here.states[0].correction.energy == pytest.approx(
+        there.states[0].correction.energy, abs=1e-3
+    )
+    assert "cell_shifted" in here.states[0].warnings
+    assert "cell_shifted" not in there.states[0].warnings
+
+
+def test_a_host_that_leaves_its_own_structure_is_noted(vacancy):
+    """Half of the cell, far from the defect as well as near to it, slides by 1 Å."""
+    state, calculation, bulk = vacancy
+    slid = calculation.structure.copy()
+    far = [index for index, site in enumerate(slid) if site.frac_coords[0] < 0.5]
+    slid.translate_sites(far, [0, 1.0, 0], frac_coords=False)
+    for one, noted in ((calculation, False), (with_structure(calculation, slid), True)):
+        found = analyse(state, one, bulk, 9.13, "eFNV").warnings
+        assert ("atoms_moved_far_away" in [warning.code for warning in found]) == noted
+
+
+def with_structure(calculation, structure):
+    return calculation.model_copy(update={"structure": structure})
 
 
 @pytest.mark.parametrize("scheme", ["eFNV", "FNV"])
