@@ -139,7 +139,9 @@ class VerifiedCandidate(Document):
         description="A start that left the domain of the potential, where its relaxation got to.",
     )
     refinement_ended: str | None = Field(
-        default=None, description="Why the refinement stopped before its forces were small enough."
+        default=None,
+        description="Why the refinement stopped for good; None while it was only compared, or had "
+        "its share of single points.",
     )
     known_minimum: bool = Field(
         default=False,

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from defect_workflows.search.starts import Start
 
 LEAST_GAIN = 0.002
-"""A refinement goes on for this much energy in eV: a tenth of what a level may be wrong by."""
+"""A refinement goes on for this much energy in eV: a tenth of what a level may be wrong by. Forces
+alone do not tell: along a soft mode 0.03 eV/Å on some atoms were 18 meV (benchmarks)."""
 
 NEARLY = 2.0
-"""Up to so many times the force asked for, a refinement may end as there is nothing to gain."""
+"""A refinement to the end ends where there is nothing to gain and forces are at most so many times
+those asked for."""
 
 COMPARED = 0.1
 """Force in eV/Å at which structures are compared, and offered to neighbouring charge states; only
@@ -53,7 +55,8 @@ class RefinementDepth(MSONable):
     lost_trial, lost_limit
         The same, and the limit, for a start that left the domain of the potential.
     to_the_end
-        Whether what is lowest is refined to the end, or only as far as is needed to compare.
+        Whether what is lowest is refined until nothing is left to gain, or only as far as is needed
+        to compare (`COMPARED`).
     """
 
     limit: int
@@ -113,7 +116,6 @@ class RefinementMaker(Maker):
         verified: StoredOutput,
         rivals: StoredOutput,
         depth: RefinementDepth,
-        max_force: float,
     ) -> Response | VerifiedCandidate:
         """Return the candidate if its refinement is finished, else replace by the next step.
 
@@ -127,12 +129,10 @@ class RefinementMaker(Maker):
             Other verified candidates: where it leads into the minimum of the lowest of its state,
             it ends, and where it will not get below that, it waits.
         depth
-            How many single points it gets.
-        max_force
-            Largest HSE06 force in eV/Å at which it ends.
+            How far it is refined.
         """
         found: VerifiedCandidate = verified.value()
-        if self.finished(found, depth.limit_of(found), max_force):
+        if self.finished(found, depth):
             return found
         others: list[VerifiedCandidate] = rivals.value()
         lowest = winners([found, *others])[found.candidate.state]
@@ -140,7 +140,7 @@ class RefinementMaker(Maker):
             return found
         known = [rivals.item(index) for index in may_fall_into(found, others)]
         step = propose_step(potential, verified, known)
-        onward = self.advance(step.output, potential, verified, rivals, depth, max_force)
+        onward = self.advance(step.output, potential, verified, rivals, depth)
         flow = Flow([step, onward], onward.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
@@ -152,7 +152,6 @@ class RefinementMaker(Maker):
         verified: StoredOutput,
         rivals: StoredOutput,
         depth: RefinementDepth,
-        max_force: float,
     ) -> Response | VerifiedCandidate:
         """Return the candidate if its next single point would be wasted, else replace by that.
 
@@ -160,7 +159,7 @@ class RefinementMaker(Maker):
         ----------
         step
             The `RefinementStep`.
-        potential, verified, rivals, depth, max_force
+        potential, verified, rivals, depth
             As in `make`.
         """
         found: VerifiedCandidate = verified.value()
@@ -176,17 +175,19 @@ class RefinementMaker(Maker):
             ChargedConfiguration.of(proposed.structure, origin), prev_dir=found.label.directory
         )
         extended = extend(verified, point.output)
-        again = self.make(potential, extended.output, rivals, depth, max_force)
+        again = self.make(potential, extended.output, rivals, depth)
         flow = Flow([point, extended, again], again.output, name=self.name)
         return Response(replace=staged(flow, "refine"))
 
-    def finished(self, verified: VerifiedCandidate, limit: int, max_force: float) -> bool:
-        """Tell whether a candidate is at its minimum, or has had its share of single points."""
-        return (
-            verified.refinement_ended is not None
-            or verified.max_force <= max_force
-            or len(verified.labels) > limit
-        )
+    def finished(self, verified: VerifiedCandidate, depth: RefinementDepth) -> bool:
+        """Tell whether a candidate is refined as far as asked for, or had its single points.
+
+        To the end it is where a proposed step has shown that there is nothing to gain.
+        """
+        if verified.refinement_ended is not None or len(verified.labels) > depth.limit_of(verified):
+            return True
+        compared = max(COMPARED, self.convergence.final_force)
+        return not depth.to_the_end and verified.max_force <= compared
 
     def not_worth_it(self, verified: VerifiedCandidate, gain: float) -> str | None:
         """Return why the next single point of a refinement would be wasted; None if it is not.
@@ -235,13 +236,13 @@ class RefinementMaker(Maker):
         known: list[VerifiedCandidate] = verified.value()
         jobs: list[Job] = []
         ends: list[Job] = []
-        max_force = max(COMPARED, self.convergence.final_force)
-        unfinished = self._unfinished(known, depth, max_force)
+        now = replace(depth, to_the_end=False)
+        unfinished = self._unfinished(known, now)
         if depth.exchanges:
             waiting = not_offered_yet(
                 known,
                 [known[index] for index in unfinished],
-                lambda item: self.finished(item, depth.limit_of(item), max_force),
+                lambda item: self.finished(item, now),
             )
             offers = _worth_offering(potential, _offers(known, states.value(), waiting), known)
             for start in offers:
@@ -259,11 +260,10 @@ class RefinementMaker(Maker):
                 ]
         if depth.to_the_end and not ends and not unfinished:
             # where this leads may be new to the neighbours in turn
-            max_force = self.convergence.final_force
-            nothing_new = replace(depth, trial=0, lost_trial=0)
-            unfinished = self._unfinished(known, nothing_new, max_force)
+            now = depth
+            unfinished = self._unfinished(known, replace(depth, trial=0, lost_trial=0))
         ends += [
-            self.make(potential, verified.item(index), verified, depth.now(known[index]), max_force)
+            self.make(potential, verified.item(index), verified, now.now(known[index]))
             for index in unfinished
         ]
         if not ends:
@@ -274,13 +274,11 @@ class RefinementMaker(Maker):
         flow = Flow([*jobs, *ends, together, again], again.output, name=f"{self.name} candidates")
         return Response(replace=staged(flow, "refine"))
 
-    def _unfinished(
-        self, known: list[VerifiedCandidate], depth: RefinementDepth, max_force: float
-    ) -> list[int]:
+    def _unfinished(self, known: list[VerifiedCandidate], depth: RefinementDepth) -> list[int]:
         return next_refinements(
             known,
             self.convergence.refine_window,
-            lambda item: self.finished(item, depth.limit_of(item), max_force),
+            lambda item: self.finished(item, depth),
             depth.trial_of,
         )
 

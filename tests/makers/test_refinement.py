@@ -58,6 +58,25 @@ def test_a_refinement_ends_where_neither_forces_nor_gain_are_left(force, gain, e
     assert (reason is not None) is ends
 
 
+@job(data=["labels"])
+def at_rest(x):
+    """On the gentle slope of q = -1, where the forces are below what is asked for."""
+    label = toy_label(toy_configuration(x, -1))
+    assert largest_force(label) < 0.03
+    return [toy_verified(label)]
+
+
+@pytest.mark.parametrize(("x", "points"), [(1.75, 2), (1.85, 1)])  # 3 and 1 meV above the minimum
+def test_small_forces_are_no_end_where_energy_is_left(toy_steps, x, points):
+    maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
+    known, states, potential = at_rest(x), toy_states(), toy_potential()
+    depth = RefinementDepth(limit=20, exchanges=0)
+    settled = maker.settle(potential.output, known.output, states.output, depth)
+    (item,) = outcome([known, states, potential, settled], memory_store())
+    assert len(item.labels) == points
+    assert item.refinement_ended.startswith("gain of")
+
+
 @pytest.mark.parametrize(("exchanges", "found"), [(5, 2.0), (1, 0.0)])
 def test_what_the_last_steps_lead_to_is_offered_too(monkeypatch, toy_steps, exchanges, found):
     assert largest_force(toy_label(toy_configuration(SLOW, -1))) < COMPARED
@@ -177,20 +196,20 @@ def offered_high(x):
 def test_an_offered_structure_waits_when_its_pace_will_not_do(toy_steps, trial, points):
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
     both, potential = offered_high(-1.4), toy_potential()
-    depth = RefinementDepth(limit=20, trial=trial)
-    refined = maker.make(potential.output, both.output[0], both.output, depth, COMPARED)
+    depth = RefinementDepth(limit=20, trial=trial, to_the_end=False)
+    refined = maker.make(potential.output, both.output[0], both.output, depth)
     # 1.96, 0.81, 0.16, 0 eV, the lowest being at -1
     assert len(outcome([both, potential, refined], memory_store()).labels) == points
 
 
 def test_a_refinement_that_is_repeated_takes_the_same_steps(monkeypatch, toy_steps):
     maker = RefinementMaker(hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03))
-    depth = RefinementDepth(limit=20, trial=2)
+    depth = RefinementDepth(limit=20, trial=2, to_the_end=False)
     store = memory_store()
 
     def labels():
         both, potential = offered_high(-1.4), toy_potential()
-        refined = maker.make(potential.output, both.output[0], both.output, depth, COMPARED)
+        refined = maker.make(potential.output, both.output[0], both.output, depth)
         return [x.fingerprint for x in outcome([both, potential, refined], store).labels]
 
     def rounded(potential, known):
@@ -219,8 +238,8 @@ def test_what_falls_into_a_known_minimum_ends_unless_the_potential_leads_past_it
         hse06=ToyPoint(), convergence=ConvergenceSettings(final_force=0.03, refine_window=1.0)
     )
     both, potential = in_the_bowl(), toy_potential()
-    depth = RefinementDepth(limit=20, trial=20)
-    refined = maker.make(potential.output, both.output[1], both.output, depth, COMPARED)
+    depth = RefinementDepth(limit=20, trial=20, to_the_end=False)
+    refined = maker.make(potential.output, both.output[1], both.output, depth)
     found = outcome([both, potential, refined], memory_store())
     assert len(found.labels) == points
     assert found.known_minimum is not elsewhere
