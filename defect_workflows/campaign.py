@@ -268,8 +268,8 @@ class ConvergenceSettings(Section):
     final_force: float = Field(
         default=0.03,
         gt=0,
-        description="Refine a winner until its next step gains less than 2 meV and its HSE06 forces "
-        "are at most twice this, eV/Å.",
+        description="Refine a winner until its next step gains less than 2 meV and its HSE06 "
+        "forces are at most twice this, eV/Å.",
     )
     refine_window: float = Field(
         default=0.05, ge=0, description="Refine minima up to this far above the lowest, eV."

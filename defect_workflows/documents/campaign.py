@@ -41,7 +41,7 @@ class PotentialSummary(Document):
     shifts: list[EnergyShift] = Field(
         default_factory=list, description="Shift per head, composition and charge."
     )
-    calibration: Calibration | None = Field(description="How far its spread can be trusted.")
+    calibration: Calibration | None = Field(description="How far it can be trusted.")
     difference_calibration: Calibration | None = Field(
         default=None, description="The same of energy differences between structures of one state."
     )
@@ -50,6 +50,10 @@ class PotentialSummary(Document):
     seconds: float = Field(description="Wall time of the training in s, all models together.")
     errors: list[ErrorRecord] = Field(description="Errors per split, head and charge.")
     parity: list[ParityPoint] = Field(description="Labels beside predictions.")
+    later: list[ParityPoint] = Field(
+        default_factory=list,
+        description="Labels made since the potential of the round before, beside its predictions.",
+    )
     probes: list[Probe] = Field(description="One per model.")
 
     @classmethod
@@ -72,6 +76,7 @@ class PotentialSummary(Document):
             seconds=sum(member.seconds for member in potential.members),
             errors=potential.errors,
             parity=potential.parity,
+            later=potential.later,
             probes=potential.probes,
         )
 

@@ -15,8 +15,8 @@ Stop = Literal["end of schedule", "no improvement"]
 """Why a training ended."""
 
 ENOUGH_LABELS, ENOUGH_FAMILIES = 20, 5
-"""Held-out labels and families from which on a calibration is more than a guess: a share of 20
-labels is known within 10 %."""
+"""Labels not trained on, and their families, from which on a calibration is more than a guess: a
+share of 20 labels is known within 10 %."""
 
 
 class CommitteeMember(Document):
@@ -100,13 +100,17 @@ class ParityPoint(Document):
     spread: float = Field(
         description="Standard deviation of the committee's energies in eV, each shifted."
     )
+    distance: float = Field(
+        description="Largest distance of an atom from those that the head was trained on, in "
+        "features of the potential, each in units of its standard deviation."
+    )
     members: list[float] = Field(
         default_factory=list, description="Energy of each member of the committee in eV."
     )
     sigma: float | None = Field(
         default=None,
-        description="Calibrated standard deviation of the energy in eV; of a held-out label by "
-        "the calibration of the other geometry families.",
+        description="Calibrated standard deviation of the energy in eV; of a label that was not "
+        "trained on by the calibration of the other geometry families.",
     )
     force_rmse: float = Field(description="RMSE of the force components in eV/Å.")
 
@@ -122,10 +126,10 @@ class Probe(Document):
 
 
 class HeadCalibration(Document):
-    """How many of the held-out errors of one head are within one calibrated sigma."""
+    """How many of the unseen errors of one head are within one calibrated sigma."""
 
     fidelity: Fidelity = Field(description="Head.")
-    labels: int = Field(description="Held-out labels of this head.")
+    labels: int = Field(description="Labels of this head that were not trained on.")
     within_sigma: float | None = Field(
         description="Share of their energy errors within one sigma, each geometry family judged "
         "by the others; 0.68 is honest. None with one family alone."
@@ -133,16 +137,21 @@ class HeadCalibration(Document):
 
 
 class Calibration(Document):
-    """From the committee's spread to a standard deviation that holds on held-out labels.
+    """From the distance to what was trained on to a standard deviation that holds.
 
-    sigma^2 = (scale x spread)^2 + floor^2, energies of whole supercells in eV.
+    sigma^2 = (slope x distance)^2 + floor^2, energies of whole supercells in eV. By labels that
+    were not trained on: held out, or made since the potential of the round before was, whose errors
+    count then, in units of its own floor.
     """
 
-    labels: int = Field(description="Held-out labels of defect states, all heads.")
+    labels: int = Field(description="Such labels of defect states, all heads.")
+    later: int = Field(default=0, description="Those made since the potential of the round before.")
     families: int = Field(description="Geometry families that they belong to.")
-    within: float = Field(description="Share of energy errors within one bare spread.")
-    scale: float = Field(description="Factor on the spread.")
-    floor: float = Field(description="Sigma where the committee agrees exactly, in eV.")
+    within: float = Field(description="Share of energy errors within one spread of the committee.")
+    slope: float = Field(description="Sigma per distance in eV.")
+    floor: float = Field(
+        description="Sigma at what was trained on, in eV: it holds 68 % of the errors there."
+    )
     within_sigma: float | None = Field(
         description="Share of energy errors within one sigma, each geometry family judged by the "
         "others; 0.68 is honest. None with one family alone."
@@ -154,9 +163,21 @@ class Calibration(Document):
         """False where the held-out labels are too few to tell a sigma from twice as much."""
         return self.labels >= ENOUGH_LABELS and self.families >= ENOUGH_FAMILIES
 
-    def sigma(self, spread: float) -> float:
-        """Return the standard deviation of an energy in eV for a spread in eV."""
-        return math.hypot(self.scale * spread, self.floor)
+    def sigma(self, distance: float) -> float:
+        """Return the standard deviation of an energy in eV at a distance."""
+        return math.hypot(self.slope * distance, self.floor)
+
+
+class TrainedAtoms(Document):
+    """The atoms of one element that a head was trained on, as the potential sees them."""
+
+    fidelity: Fidelity = Field(description="Head.")
+    element: str = Field(description="Element symbol.")
+    scale: list[float] = Field(description="Standard deviation of each feature over the atoms.")
+    features: str = Field(
+        description="Invariant features of the first model, atom by atom, each in units of its "
+        "standard deviation: float32, little endian, base64. Lives in the 'data' store."
+    )
 
 
 class PotentialDocument(Document):
@@ -178,9 +199,15 @@ class PotentialDocument(Document):
     atom_energies: list[AtomEnergy] = Field(description="E0 per head and element.")
     errors: list[ErrorRecord] = Field(description="Errors per split, head and charge.")
     parity: list[ParityPoint] = Field(description="Labels beside predictions.")
+    later: list[ParityPoint] = Field(
+        default_factory=list,
+        description="Labels made since the potential of the round before, beside its predictions.",
+    )
+    domain: list[TrainedAtoms] = Field(
+        default_factory=list, description="What it was trained on, per head and element."
+    )
     calibration: Calibration | None = Field(
-        default=None,
-        description="How far its spread of energies can be trusted; None without held-out labels.",
+        default=None, description="How far its energies can be trusted; None without labels for it."
     )
     difference_calibration: Calibration | None = Field(
         default=None, description="The same of energy differences between structures of one state."

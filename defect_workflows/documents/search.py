@@ -40,14 +40,19 @@ class Candidate(Document):
         description="Committee's standard deviation in eV, measured from the low-lying labels of "
         "the state that it was trained on."
     )
+    distance: float = Field(
+        description="Largest distance of an atom from those that the hse06 head was trained on, in "
+        "features of the potential, each in units of its standard deviation."
+    )
     uncertainty: float = Field(
-        description="The same calibrated on held-out labels: one standard deviation in eV of its "
-        "energy against those of other structures of the state."
+        description="One standard deviation in eV of its energy against those of other structures "
+        "of the state, from the distance, calibrated on labels that were not trained on."
     )
-    energy_uncertainty: float = Field(
-        description="Calibrated standard deviation of the energy itself in eV."
+    energy_uncertainty: float = Field(description="The same of the energy itself in eV.")
+    max_force: float = Field(
+        description="Largest force in eV/Å on what it was relaxed on: the potential, or the upper "
+        "bound of its energies."
     )
-    max_force: float = Field(description="Largest force on the potential in eV/Å.")
     starts: list[str] = Field(description="Starts that ended here.")
     rank: int = Field(description="0 is the lowest on the potential.")
 

@@ -45,6 +45,6 @@ class TrainingMaker(Maker):
             member.name = f"train seed {seed}"
             members.append(member)
         potential = make_potential(
-            labels, self.settings, [member.output for member in members], round
+            labels, self.settings, [member.output for member in members], round, previous
         )
         return Flow([*members, potential], potential.output, name=f"{self.name} round {round}")

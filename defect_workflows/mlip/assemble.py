@@ -13,17 +13,26 @@ import numpy as np
 import torch
 
 from defect_workflows.charge import TRAINING_KEY, with_charge
-from defect_workflows.documents.potential import CommitteeMember, PotentialDocument, Probe
+from defect_workflows.documents.potential import (
+    CommitteeMember,
+    ParityPoint,
+    PotentialDocument,
+    Probe,
+    TrainedAtoms,
+)
 from defect_workflows.errors import PotentialError
 from defect_workflows.mlip.audit import make_dataset, sides_of
 from defect_workflows.mlip.calibration import (
+    LATER,
     calibrate,
     difference_errors,
     energy_errors,
     with_sigmas,
 )
-from defect_workflows.mlip.evaluate import error_table, parity_points
-from defect_workflows.mlip.predict import Potential, load_model, resolve_device
+from defect_workflows.mlip.dataset import unique
+from defect_workflows.mlip.domain import trained_atoms
+from defect_workflows.mlip.evaluate import compared, error_table, parity_points
+from defect_workflows.mlip.predict import Device, Potential, load_model, resolve_device
 from defect_workflows.mlip.train import prepare
 from defect_workflows.mlip.zero import fit_shifts, shifted
 
@@ -44,6 +53,7 @@ def make_potential(
     members: Sequence[CommitteeMember],
     fingerprint: str,
     campaign_round: int = 0,
+    previous: PotentialDocument | None = None,
 ) -> PotentialDocument:
     """Return the potential of a committee after reloading, probing and measuring it.
 
@@ -57,6 +67,8 @@ def make_potential(
         Fingerprint of labels and settings.
     campaign_round
         Round of the campaign.
+    previous
+        Potential of the round before, whose errors at the labels made since calibrate this one too.
 
     Raises
     ------
@@ -95,20 +107,69 @@ def make_potential(
         probe(document, member, model, prepared.splits.train, device)
         for member, model in zip(members, models, strict=True)
     ]
+    domain = domain_of(Potential(document, models, device), prepared.splits.train)
+    document = document.model_copy(update={"domain": domain})
     parity = parity_points(Potential(document, models, device), prepared.splits)
     shifts = fit_shifts(parity)
     parity = shifted(parity, shifts)
-    calibration = calibrate(energy_errors(parity))
+    later, before = [], []
+    if previous is not None:
+        later = later_points(previous, labels, settings.device)
+        before = [point for point in previous.parity if point.split == "train"]
+    residuals = [*energy_errors(parity), *energy_errors([*before, *later])]
+    differences = [*difference_errors(parity), *difference_errors([*before, *later])]
+    calibration = calibrate(residuals)
+    judged = with_sigmas([*parity, *later], residuals, calibration)
     return document.model_copy(
         update={
             "probes": probes,
             "shifts": shifts,
-            "parity": with_sigmas(parity, calibration),
+            "parity": judged[: len(parity)],
+            "later": judged[len(parity) :],
             "errors": error_table(parity),
             "calibration": calibration,
-            "difference_calibration": calibrate(difference_errors(parity)),
+            "difference_calibration": calibrate(differences),
         }
     )
+
+
+def domain_of(potential: Potential, trained: Sequence[Label]) -> list[TrainedAtoms]:
+    """Return the atoms that a potential was trained on, head by head."""
+    return [
+        record
+        for fidelity in potential.heads
+        for record in trained_atoms(
+            fidelity,
+            potential.features(
+                [label.configuration.structure for label in trained if label.fidelity == fidelity],
+                fidelity,
+            ),
+        )
+    ]
+
+
+def later_points(
+    potential: PotentialDocument, labels: Sequence[Label], device: Device
+) -> list[ParityPoint]:
+    """Return the labels that were made since a potential was trained, beside its predictions.
+
+    Parameters
+    ----------
+    potential
+        The potential of the round before.
+    labels
+        All labels by now.
+    device
+        Where to run.
+    """
+    known = {(record.id, record.fidelity) for record in potential.dataset.labels}
+    new = [
+        label
+        for label in unique(labels)
+        if (label.configuration.id, label.fidelity) not in known
+        and label.fidelity in potential.heads
+    ]
+    return compared(Potential.from_document(potential, device), LATER, new)
 
 
 def probe(

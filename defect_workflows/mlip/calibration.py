@@ -1,10 +1,14 @@
-"""How far the committee can be trusted: from its spread to a standard deviation that holds.
+"""How far the potential can be trusted: from a distance to a standard deviation that holds.
 
-sigma^2 = (scale x spread)^2 + floor^2. The ratio of the two parts is that of the largest Gaussian
-likelihood of the held-out errors, as in the calibration of ensembles by Levi et al., Sensors 22,
-5540 (2022); their size is then set such that 68 % of the errors lie within one sigma, because the
-errors of a potential have heavier tails than a Gaussian (split conformal prediction, Angelopoulos
-and Bates, arXiv:2107.07511).
+sigma = floor x sqrt(1 + (growth x distance)^2), the distance from what was trained on
+(`mlip.domain`). The floor is what the potential is wrong by where it was trained. The growth is
+such that 68 % of the errors at labels that were not trained on lie within one sigma, whatever their
+distribution (split conformal prediction, Angelopoulos and Bates, arXiv:2107.07511): a likelihood
+would follow the few errors of several eV.
+
+A campaign holds few labels out. But all labels that a round adds are unseen by the potential that
+asked for them, and its errors there are those of search and refinement, where it matters. In units
+of its own floor they tell of the next potential too (benchmarks).
 """
 
 from __future__ import annotations
@@ -13,7 +17,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize
 
 from defect_workflows.documents.defects import BULK
 from defect_workflows.documents.potential import Calibration, HeadCalibration, ParityPoint
@@ -22,157 +25,181 @@ ONE_SIGMA = 0.6827
 """Share of normally distributed errors within one standard deviation."""
 
 SMALLEST = 1e-4
-"""Errors and spreads below this, in eV, are not told apart."""
+"""Errors in eV, and distances, below this are not told apart."""
 
-LARGEST_SCALE = 100.0
-"""Factors on the spread are looked for up to this one."""
+LATER = "later"
+"""Split of labels made since the potential that is compared with them was trained."""
 
 
 @dataclass(frozen=True)
 class Residual:
-    """A held-out label with the error of an energy and the committee's spread of it, in eV."""
+    """A label that was not trained on, with the error of an energy.
+
+    Attributes
+    ----------
+    point
+        The label beside its prediction.
+    error
+        In eV.
+    floor
+        What the same potential is wrong by where it was trained, in eV.
+    """
 
     point: ParityPoint
     error: float
-    spread: float
+    floor: float
+
+    @property
+    def growth(self) -> float:
+        """The growth by which the error would be just within one sigma."""
+        beyond = max((self.error / self.floor) ** 2 - 1, 0.0)
+        return float(np.sqrt(beyond) / max(self.point.distance, SMALLEST))
+
+    def within(self, growth: float) -> bool:
+        """Tell whether the error is within one sigma for a growth of the errors."""
+        return self.growth <= growth
 
 
 def energy_errors(points: Iterable[ParityPoint]) -> list[Residual]:
-    """Return errors and spreads of the energies of held-out defect cells."""
+    """Return the errors of energies of defect cells that were not trained on.
+
+    Parameters
+    ----------
+    points
+        Labels beside the predictions of one potential, those it was trained on among them.
+    """
+    cells = [point for point in points if point.state != BULK]
+    floor = _floor(point.predicted - point.energy for point in cells if point.split == "train")
     return [
-        Residual(point, point.predicted - point.energy, point.spread)
-        for point in points
-        if point.split != "train" and point.state != BULK
+        Residual(point, point.predicted - point.energy, floor)
+        for point in cells
+        if point.split != "train"
     ]
 
 
 def difference_errors(points: Iterable[ParityPoint]) -> list[Residual]:
-    """Return errors and spreads of held-out energies relative to others of the same state.
+    """Return the errors of such energies relative to others of the same state.
 
-    The search compares structures of one state: what errors, and what members of the committee,
-    have in common there drops out. The others are the labels that were trained on, on average;
-    states without such a label, or with nothing held out, have no part in it.
-    """
-    points = list(points)
-    found = []
-    for fidelity, state in dict.fromkeys((p.fidelity, p.state) for p in points if p.state != BULK):
-        mine = [p for p in points if (p.fidelity, p.state) == (fidelity, state)]
-        trained = [p for p in mine if p.split == "train"]
-        if not trained:
-            continue
-        error = np.mean([p.predicted - p.energy for p in trained])
-        members = np.mean([np.array(p.members) - p.energy for p in trained], axis=0)
-        found += [
-            Residual(
-                p,
-                float(p.predicted - p.energy - error),
-                float(np.std(np.array(p.members) - p.energy - members, ddof=1))
-                if len(p.members) > 1
-                else 0.0,
-            )
-            for p in mine
-            if p.split != "train"
-        ]
-    return found
-
-
-def calibrate(residuals: Sequence[Residual]) -> Calibration | None:
-    """Return the calibration of held-out labels; None without any.
-
-    All heads together, as few as the held-out labels of a campaign are. `Calibration.within_sigma`
-    and the shares of the heads judge every geometry family by a calibration that has not seen it.
-    """
-    if not residuals:
-        return None
-    errors = np.array([item.error for item in residuals])
-    spreads = np.array([item.spread for item in residuals])
-    scale, floor = fit(errors, spreads)
-    sigmas = unseen_sigmas(residuals)
-    within = None if sigmas is None else np.abs(errors) <= sigmas
-    heads = [
-        HeadCalibration(
-            fidelity=fidelity,
-            labels=int(mine.sum()),
-            within_sigma=None if within is None else float(within[mine].mean()),
-        )
-        for fidelity in dict.fromkeys(item.point.fidelity for item in residuals)
-        if (mine := np.array([item.point.fidelity == fidelity for item in residuals])).any()
-    ]
-    return Calibration(
-        labels=len(residuals),
-        families=len({item.point.family for item in residuals}),
-        within=float(np.mean(np.abs(errors) <= spreads)),
-        scale=scale,
-        floor=floor,
-        within_sigma=None if within is None else float(within.mean()),
-        heads=heads,
-    )
-
-
-def fit(errors: np.ndarray, spreads: np.ndarray) -> tuple[float, float]:
-    """Return scale and floor (eV) of sigma^2 = (scale x spread)^2 + floor^2.
+    The search compares structures of one state: what errors have in common there drops out. The
+    others are the labels that were trained on, on average; states without such a label have no part
+    in it.
 
     Parameters
     ----------
-    errors, spreads
-        In eV, shape (labels,) each.
+    points
+        As in `energy_errors`.
     """
-    squares = np.maximum(np.abs(errors), SMALLEST) ** 2
-    top = float(np.sqrt(squares.max()))
+    by_state: dict[tuple[str, str], list[ParityPoint]] = {}
+    for point in points:
+        if point.state != BULK:
+            by_state.setdefault((point.fidelity, point.state), []).append(point)
+    trained, unseen = [], []
+    for mine in by_state.values():
+        errors = np.array([point.predicted - point.energy for point in mine])
+        known = np.array([point.split == "train" for point in mine])
+        if known.any():
+            errors -= errors[known].mean()
+            trained += errors[known].tolist()
+            unseen += [
+                (point, float(error))
+                for point, error in zip(mine, errors, strict=True)
+                if point.split != "train"
+            ]
+    floor = _floor(trained)
+    return [Residual(point, error, floor) for point, error in unseen]
 
-    def unlikely(parameters: np.ndarray) -> float:
-        scale, floor = np.exp(parameters)
-        variance = (scale * spreads) ** 2 + floor**2
-        return float(np.mean(np.log(variance) + squares / variance))
 
-    bounds = [(np.log(1e-3), np.log(LARGEST_SCALE)), (np.log(SMALLEST), np.log(2 * top))]
-    middle = np.log(max(SMALLEST, float(np.sqrt(squares.mean()))))
-    best = min(
-        (
-            minimize(unlikely, start, bounds=bounds, method="L-BFGS-B")
-            for start in ([0.0, middle], [0.0, middle - 2], [1.0, middle - 4], [-4.0, middle])
-        ),
-        key=lambda result: result.fun,
+def _floor(errors: Iterable[float]) -> float:
+    """Return what holds 68 % of the errors in eV where the potential was trained."""
+    known = np.abs(list(errors))
+    return max(SMALLEST, float(np.quantile(known, ONE_SIGMA))) if len(known) else SMALLEST
+
+
+def calibrate(residuals: Sequence[Residual]) -> Calibration | None:
+    """Return the calibration by labels that were not trained on; None without any.
+
+    The floor is that of the first: of the potential that is calibrated. All heads together, as few
+    as such labels of a campaign are. `Calibration.within_sigma` and the shares of the heads judge
+    every geometry family by a calibration that has not seen it.
+    """
+    if not residuals:
+        return None
+    found = growth(residuals)
+    unseen = unseen_growths(residuals)
+    within = None
+    if unseen is not None:
+        within = np.array([one.within(g) for one, g in zip(residuals, unseen, strict=True)])
+    fidelities = np.array([item.point.fidelity for item in residuals])
+    floor = residuals[0].floor
+    return Calibration(
+        labels=len(residuals),
+        later=sum(item.point.split == LATER for item in residuals),
+        families=len({item.point.family for item in residuals}),
+        within=float(np.mean([abs(item.error) <= item.point.spread for item in residuals])),
+        slope=floor * found,
+        floor=floor,
+        within_sigma=None if within is None else float(within.mean()),
+        heads=[
+            HeadCalibration(
+                fidelity=fidelity,
+                labels=int((fidelities == fidelity).sum()),
+                within_sigma=None
+                if within is None
+                else float(within[fidelities == fidelity].mean()),
+            )
+            for fidelity in dict.fromkeys(item.point.fidelity for item in residuals)
+        ],
     )
-    scale, floor = np.exp(best.x)
-    ratios = np.sqrt(squares / ((scale * spreads) ** 2 + floor**2))
+
+
+def growth(residuals: Sequence[Residual]) -> float:
+    """Return how fast sigma grows with the distance, such that 68 % of the errors are within it."""
     # Weibull: of n labels the next one is beyond the largest with probability 1 / (n + 1)
-    size = float(np.quantile(ratios, ONE_SIGMA, method="weibull"))
-    return float(scale * size), float(floor * size)
+    needed = [item.growth for item in residuals]
+    return float(np.quantile(needed, ONE_SIGMA, method="weibull"))
 
 
-def unseen_sigmas(residuals: Sequence[Residual]) -> np.ndarray | None:
-    """Return the sigma in eV of each label by the calibration of the other families.
+def unseen_growths(residuals: Sequence[Residual]) -> np.ndarray | None:
+    """Return the growth by which each label is judged: that of the other families.
 
     None where there is one family alone.
     """
     families = np.array([item.point.family for item in residuals])
     if len(set(families)) < 2:
         return None
-    errors = np.array([item.error for item in residuals])
-    spreads = np.array([item.spread for item in residuals])
-    sigmas = np.empty(len(residuals))
+    found = np.empty(len(residuals))
     for family in set(families):
-        mine = families == family
-        scale, floor = fit(errors[~mine], spreads[~mine])
-        sigmas[mine] = np.hypot(scale * spreads[mine], floor)
-    return sigmas
+        others = [item for item in residuals if item.point.family != family]
+        found[families == family] = growth(others)
+    return found
 
 
 def with_sigmas(
-    points: Sequence[ParityPoint], calibration: Calibration | None
+    points: Iterable[ParityPoint], residuals: Sequence[Residual], calibration: Calibration | None
 ) -> list[ParityPoint]:
-    """Return parity points with their calibrated sigma; held-out ones by the other families."""
+    """Return parity points with their calibrated sigma.
+
+    Parameters
+    ----------
+    points
+        Labels beside predictions.
+    residuals
+        Those that were not trained on: each has the sigma of its own potential, by the other
+        families.
+    calibration
+        Of all of them.
+    """
+    points = list(points)
     if calibration is None:
-        return list(points)
-    residuals = energy_errors(points)
-    unseen = unseen_sigmas(residuals)
-    known = (
-        {}
-        if unseen is None
-        else {id(item.point): float(sigma) for item, sigma in zip(residuals, unseen, strict=True)}
-    )
+        return points
+    unseen = unseen_growths(residuals)
+    if unseen is None:
+        unseen = np.full(len(residuals), growth(residuals))
+    known = {
+        id(item.point): float(item.floor * np.hypot(1, one * item.point.distance))
+        for item, one in zip(residuals, unseen, strict=True)
+    }
     return [
-        point.model_copy(update={"sigma": known.get(id(point), calibration.sigma(point.spread))})
+        point.model_copy(update={"sigma": known.get(id(point), calibration.sigma(point.distance))})
         for point in points
     ]

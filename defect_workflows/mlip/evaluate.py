@@ -18,16 +18,22 @@ if TYPE_CHECKING:
 def parity_points(potential: Potential, splits: Splits) -> list[ParityPoint]:
     """Return every label of the splits beside its prediction."""
     return [
+        point for split, labels in splits.items() for point in compared(potential, split, labels)
+    ]
+
+
+def compared(potential: Potential, split: str, labels: Sequence[Label]) -> list[ParityPoint]:
+    """Return labels beside their predictions, head by head."""
+    return [
         point
-        for split, labels in splits.items()
         for fidelity in potential.heads
-        for point in _parity(
+        for point in _compared(
             potential, split, [label for label in labels if label.fidelity == fidelity]
         )
     ]
 
 
-def _parity(potential: Potential, split: str, labels: Sequence[Label]) -> list[ParityPoint]:
+def _compared(potential: Potential, split: str, labels: Sequence[Label]) -> list[ParityPoint]:
     if not labels:
         return []
     structures = [label.configuration.structure for label in labels]
@@ -44,6 +50,7 @@ def _parity(potential: Potential, split: str, labels: Sequence[Label]) -> list[P
             energy=label.energy,
             predicted=prediction.energy,
             spread=prediction.spread,
+            distance=prediction.distance,
             members=prediction.members.tolist(),
             force_rmse=float(np.sqrt(np.mean((prediction.forces - np.array(label.forces)) ** 2))),
         )

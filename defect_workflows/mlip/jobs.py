@@ -83,12 +83,15 @@ def train_member(
     )
 
 
-@reuse.job(output_schema=PotentialDocument, data=["model", "parity", "dataset"])
+@reuse.job(
+    output_schema=PotentialDocument, data=["model", "parity", "later", "features", "dataset"]
+)
 def make_potential(
     labels: LabelSet,
     settings: PotentialSettings,
     members: Sequence[CommitteeMember],
     round: int = 0,
+    previous: PotentialDocument | None = None,
 ) -> PotentialDocument:
     """Reload, probe and measure the committee.
 
@@ -100,17 +103,20 @@ def make_potential(
         The trained models.
     round
         Round of the campaign.
+    previous
+        Potential of the round before, whose errors at the labels made since calibrate this one too.
     """
     from defect_workflows.mlip import assemble
 
     key = reuse.fingerprint(
-        "shifted potential",
+        "potential with its own floor",
         *_inputs(labels, settings),
         [member.sha256 for member in members],
         round,
+        previous.fingerprint if previous is not None else None,
     )
     return reuse.finished_or(
-        lambda: assemble.make_potential(labels.labels, settings, members, key, round),
+        lambda: assemble.make_potential(labels.labels, settings, members, key, round, previous),
         key,
         PotentialDocument,
     )

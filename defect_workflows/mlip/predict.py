@@ -10,7 +10,7 @@ import copy
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,12 +20,13 @@ import torch_sim as ts
 from mace.calculators.mace_torchsim import MaceTorchSimModel
 from mace.tools.torch_geometric.dataloader import Collater
 from pymatgen.core import Composition
-from torch_sim.models.interface import ModelInterface
 
 from defect_workflows.charge import CALCULATOR_KEY, charge_of, to_atoms
 from defect_workflows.errors import PotentialError
 from defect_workflows.fidelity import Fidelity, head_index
+from defect_workflows.mlip.committee import CommitteeModel, Doubt
 from defect_workflows.mlip.dataset import atomic_data
+from defect_workflows.mlip.domain import Domain, invariants
 from defect_workflows.mlip.zero import spread_of
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Prediction:
         Mean forces in eV/Å, shape (n, 3).
     force_spread
         Standard deviation of the force vector of each atom in eV/Å, shape (n,).
+    distance
+        Largest distance of an atom from those that this head was trained on (`mlip.domain`).
     """
 
     energy: float
@@ -63,6 +66,7 @@ class Prediction:
     spread: float
     forces: np.ndarray
     force_spread: np.ndarray
+    distance: float
 
 
 def resolve_device(device: Device) -> torch.device:
@@ -116,6 +120,7 @@ class Potential:
         self.device = device
         self.dtype = dtype
         self.heads: list[Fidelity] = list(document.heads)
+        self.domain = Domain(document.domain, device)
         self._offsets = {(b.fidelity, b.charge): b.offset for b in document.baseline}
         self._shifts = {
             (item.fidelity, item.charge, _cell(item.formula)): item.members
@@ -188,22 +193,22 @@ class Potential:
             shifts = [0.0] * len(self.models)
         return self.offset(fidelity, charge) + np.array(shifts[: len(self.models)])
 
-    def energy_sigma(self, spread: float) -> float:
-        """Return the standard deviation of a supercell's energy in eV for a spread in eV.
+    def energy_sigma(self, prediction: Prediction) -> float:
+        """Return the standard deviation of a predicted energy of a supercell in eV.
 
-        Calibrated on held-out labels; where there are none, the spread itself.
+        Calibrated on labels that were not trained on; where there are none, the spread itself.
         """
         calibration = self.document.calibration
-        return spread if calibration is None else calibration.sigma(spread)
+        return prediction.spread if calibration is None else calibration.sigma(prediction.distance)
 
-    def difference_sigma(self, spread: float) -> float:
-        """Return the same for the energy difference between two structures of one state."""
+    def difference_sigma(self, prediction: Prediction) -> float:
+        """Return the same for its difference from what is known of its state."""
         calibration = self.document.difference_calibration
-        return spread if calibration is None else calibration.sigma(spread)
+        return prediction.spread if calibration is None else calibration.sigma(prediction.distance)
 
     @property
     def calibrated(self) -> bool:
-        """Whether enough labels were held out to rule anything out by `difference_sigma`."""
+        """Whether enough labels were unseen to rule anything out by `difference_sigma`."""
         calibration = self.document.difference_calibration
         return calibration is not None and calibration.enough
 
@@ -248,9 +253,15 @@ class Potential:
         self.check(structures, fidelity)
         predictions: list[Prediction] = []
         for batch in self._batches(structures):
-            energies, forces = self.evaluate(batch, fidelity)
-            cuts = np.cumsum([len(structure) for structure in batch])[:-1]
-            per_structure = np.split(forces, cuts, axis=1)
+            energies, forces, features = self._run(batch, fidelity)
+            sizes = [len(structure) for structure in batch]
+            per_structure = np.split(forces, np.cumsum(sizes)[:-1], axis=1)
+            squares = self.domain.squared_distances(
+                fidelity,
+                torch.tensor([z for s in batch for z in s.atomic_numbers], device=self.device),
+                features,
+                torch.tensor(np.repeat(np.arange(len(batch)), sizes), device=self.device),
+            )
             for i, structure in enumerate(batch):
                 energy, force = energies[:, i], per_structure[i]
                 several = len(self.models) > 1
@@ -265,6 +276,7 @@ class Potential:
                         force_spread=np.sqrt(force.var(axis=0, ddof=1).sum(axis=-1))
                         if several
                         else np.zeros(len(structure)),
+                        distance=squares[i].sqrt().item(),
                     )
                 )
         return predictions
@@ -280,6 +292,36 @@ class Potential:
             Energies in eV, shape (models, structures), and forces in eV/Å, shape
             (models, atoms of all structures, 3).
         """
+        energies, forces, _ = self._run(structures, fidelity)
+        return energies, forces
+
+    def features(
+        self, structures: Sequence[Structure], fidelity: Fidelity
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return atomic numbers and features of the atoms of each structure (`mlip.domain`).
+
+        Parameters
+        ----------
+        structures, fidelity
+            As in `predict`.
+
+        Returns
+        -------
+        list of tuple
+            Shapes (n,) and (n, features), for each structure.
+        """
+        found: list[tuple[np.ndarray, np.ndarray]] = []
+        for batch in self._batches(structures):
+            cuts = np.cumsum([len(structure) for structure in batch])[:-1]
+            numbers = [np.array(structure.atomic_numbers) for structure in batch]
+            features = self._run(batch, fidelity)[2].cpu().numpy()
+            found += zip(numbers, np.split(features, cuts), strict=True)
+        return found
+
+    def _run(
+        self, structures: Sequence[Structure], fidelity: Fidelity
+    ) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
+        """Return energies and forces of all models, and the first one's features of all atoms."""
         data = [
             atomic_data(
                 to_atoms(structure),
@@ -292,12 +334,12 @@ class Potential:
             for structure in structures
         ]
         batch = Collater(follow_batch=[None], exclude_keys=[None])(data).to(self.device)
-        energies, forces = [], []
-        for model in self.models:
-            output = model(batch.to_dict(), compute_force=True)
-            energies.append(output["energy"].detach().double().cpu().numpy())
-            forces.append(output["forces"].detach().double().cpu().numpy())
-        return np.stack(energies), np.stack(forces)
+        outputs = [model(batch.to_dict(), compute_force=True) for model in self.models]
+        energies, forces = (
+            np.stack([output[key].detach().double().cpu().numpy() for output in outputs])
+            for key in ("energy", "forces")
+        )
+        return energies, forces, invariants(self.models[0], outputs[0]["node_feats"].detach())
 
     def state(self, structures: Sequence[Structure], fidelity: Fidelity) -> ts.SimState:
         """Return checked structures as a torch-sim state that carries the charge per system."""
@@ -309,25 +351,30 @@ class Potential:
             system_extras_map={ts.typing.SystemExtras.CHARGE: CALCULATOR_KEY},
         )
 
-    def torchsim_model(self, fidelity: Fidelity) -> CommitteeModel:
-        """Return a torch-sim model: the committee's mean.
+    def torchsim_model(self, fidelity: Fidelity, caution: float = 0.0) -> CommitteeModel:
+        """Return a torch-sim model: the committee's mean plus `caution` times its uncertainty.
 
-        Its energies, `zeros` included, and forces are those of `predict`. Make its states
+        Without caution its energies, `zeros` included, and forces are those of `predict`. The
+        uncertainty is that of differences within a state, where it is calibrated. Make its states
         with `state`.
         """
         head_index(fidelity, self.heads)
+
+        def in_torchsim(model: Any) -> MaceTorchSimModel:
+            return MaceTorchSimModel(
+                model, device=self.device, dtype=self.dtype, head=fidelity, compute_stress=False
+            )
+
+        calibration = self.document.difference_calibration
+        doubt = None
+        if caution and calibration is not None:
+            slope, floor = calibration.slope, calibration.floor
+            doubt = in_torchsim(Doubt(self.models[0], self.domain, slope, floor))
         return CommitteeModel(
-            [
-                MaceTorchSimModel(
-                    model,
-                    device=self.device,
-                    dtype=self.dtype,
-                    head=fidelity,
-                    compute_stress=False,
-                )
-                for model in self.models
-            ],
+            [in_torchsim(model) for model in self.models],
             lambda charge, numbers: float(self.zeros(fidelity, charge, numbers).mean()),
+            doubt,
+            caution,
         )
 
     def _batches(self, structures: Sequence[Structure]) -> list[list[Structure]]:
@@ -343,50 +390,3 @@ class Potential:
 def _cell(formula: str) -> frozenset[tuple[int, int]]:
     """Return atomic numbers with the number of their atoms."""
     return frozenset((element.Z, round(n)) for element, n in Composition(formula).items())
-
-
-class CommitteeModel(ModelInterface):
-    """Mean of MACE models in torch-sim, with the zero of energy of each system added.
-
-    Parameters
-    ----------
-    models
-        The models.
-    zero
-        Returns the energy in eV to add for a charge and atomic numbers.
-    """
-
-    def __init__(
-        self, models: Sequence[MaceTorchSimModel], zero: Callable[[int, list[int]], float]
-    ) -> None:
-        super().__init__()
-        self.models = torch.nn.ModuleList(models)
-        self.zero = zero
-        self._device = models[0].device
-        self._dtype = torch.float64  # of positions and sums, whatever the precision of the models
-        self._compute_forces = True
-        self._compute_stress = False
-        self._memory_scales_with: Literal["n_atoms_x_density"] = "n_atoms_x_density"
-
-    def forward(self, state: ts.SimState, **kwargs: object) -> dict[str, torch.Tensor]:
-        """Return energies in eV, shape (systems,), and forces in eV/Å, shape (atoms, 3).
-
-        Raises
-        ------
-        PotentialError
-            If the state carries no charge, or one that was not trained on.
-        """
-        charges = getattr(state, "charge", None)
-        if charges is None:
-            raise PotentialError("torch-sim state: found no charge, expected one per system")
-        cells = state.atomic_numbers.split(torch.bincount(state.system_idx).tolist())
-        zeros = [
-            self.zero(round(charge), cell.tolist())
-            for charge, cell in zip(charges.tolist(), cells, strict=True)
-        ]
-        outputs = [model(state) for model in self.models]
-        energy = torch.stack([output["energy"].double() for output in outputs]).mean(dim=0)
-        return {
-            "energy": energy + torch.tensor(zeros, device=energy.device, dtype=energy.dtype),
-            "forces": torch.stack([output["forces"].double() for output in outputs]).mean(dim=0),
-        }

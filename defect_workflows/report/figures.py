@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from defect_workflows.documents.campaign import CampaignResult, PotentialSummary
+from defect_workflows.documents.defects import BULK
 from defect_workflows.documents.potential import ParityPoint
 from defect_workflows.documents.search import RelaxationRecord, SearchDocument, VerifiedCandidate
 from defect_workflows.fidelity import Fidelity
@@ -41,6 +42,8 @@ def campaign_figures(result: CampaignResult) -> dict[str, Figure]:
         for head in last.heads:
             if any(point.fidelity == head for point in last.parity):
                 figures[f"parity_{head}"] = parity(last, head, rehearsal=result.rehearsal)
+        if last.calibration is not None:
+            figures["calibration"] = calibration(last, rehearsal=result.rehearsal)
     if result.searches:
         search = result.searches[-1]
         for state in dict.fromkeys(record.state for record in search.relaxations):
@@ -76,7 +79,7 @@ def parity(potential: PotentialSummary, head: Fidelity, *, rehearsal: bool) -> F
             axes.errorbar(
                 np.array([point.energy for point in some]) - zero,
                 np.array([point.predicted for point in some]) - zero,
-                yerr=[point.spread for point in some],
+                yerr=[point.spread if point.sigma is None else point.sigma for point in some],
                 fmt=marker,
                 color=colour,
                 ms=5,
@@ -100,6 +103,38 @@ def parity(potential: PotentialSummary, head: Fidelity, *, rehearsal: bool) -> F
     panels[0].legend(loc="lower right", fontsize=8, frameon=False)
     title = f"Energies on the {head} head, round {potential.round}"
     figure.suptitle(title + (" – REHEARSAL" if rehearsal else ""))
+    return figure
+
+
+def calibration(potential: PotentialSummary, *, rehearsal: bool) -> Figure:
+    """Draw errors of energies over the distance from what was trained on, and one sigma of them.
+
+    Of defect cells that were not trained on: held out, or made since the potential of the round
+    before, whose errors they are.
+    """
+    assert potential.calibration is not None
+    figure, axes = new_figure(5.6, 4.0, rehearsal)
+    held_out = [point for point in potential.parity if point.split != "train"]
+    groups = {"held out": held_out, "made since the round before": potential.later}
+    largest = 0.0
+    for (name, points), marker in zip(groups.items(), "o^", strict=True):
+        for head, colour in zip(potential.heads, COLOURS, strict=False):
+            mine = [p for p in points if p.fidelity == head and p.state != BULK]
+            if not mine:
+                continue
+            distances = [point.distance for point in mine]
+            errors = [max(abs(point.predicted - point.energy), 1e-3) for point in mine]
+            axes.semilogy(distances, errors, marker, color=colour, ms=5, mec="black", mew=0.4,
+                          label=f"{head}, {name}")  # fmt: skip
+            largest = max(largest, *distances)
+    grid = np.linspace(0, 1.05 * largest, 200)
+    sigma = [potential.calibration.sigma(distance) for distance in grid]
+    axes.semilogy(grid, sigma, "-", color="black", lw=1.2, label="one sigma")
+    axes.set_xlim(0, 1.05 * largest)
+    axes.set_xlabel("distance from what was trained on (standard deviations)")
+    axes.set_ylabel("error of the energy (eV per cell)")
+    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    axes.set_title(f"Errors where it was not trained, round {potential.round}", fontsize=10)
     return figure
 
 

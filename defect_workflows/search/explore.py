@@ -13,8 +13,13 @@ from pymatgen.core import Structure
 from defect_workflows.campaign import SearchSettings
 from defect_workflows.distortions import UNPERTURBED, in_charge_state
 from defect_workflows.documents.defects import BULK, ChargedConfiguration, DefectState, Origin
-from defect_workflows.documents.search import Candidate, RelaxationRecord, SearchDocument
-from defect_workflows.mlip.predict import Potential
+from defect_workflows.documents.search import (
+    CAUTION,
+    Candidate,
+    RelaxationRecord,
+    SearchDocument,
+)
+from defect_workflows.mlip.predict import Potential, Prediction
 from defect_workflows.search.cluster import cluster, same
 from defect_workflows.search.journal import Journal
 from defect_workflows.search.relax import FIDELITY, Relaxation, relax
@@ -46,7 +51,8 @@ class _Run:
     start: Start
     relaxation: Relaxation
     minimum: int | None = None
-    spread: float = 0.0
+    prediction: Prediction | None = None
+    known: bool = False
 
     @property
     def state(self) -> str:
@@ -67,7 +73,8 @@ def search(
 ) -> SearchDocument:
     """Search the ground-state structures of defect states on the hse06 head.
 
-    All states are relaxed together. The minima of each charge state are then starts of its
+    All states are relaxed together; what is known already on the upper bound of its energy, so that
+    the surest minimum near it is found. The minima of each charge state are then starts of its
     neighbours and, shaken, of itself. The pristine supercell, distorted in the same way, is the
     control.
 
@@ -99,9 +106,8 @@ def search(
     )
     runs = relaxer.run(
         [start for state in states for start in starts(state, settings, seed)]
-        + list(known)
         + control_starts(control, settings, seed)
-    )
+    ) + relaxer.run_known(known)
     minima = [
         Start(group[0].state, group[0].start.name, group[0].relaxation.structure)
         for group in _minima(runs)
@@ -147,6 +153,7 @@ class _Relaxer:
         self.journal = journal
         self.potential = potential
         self.settings = settings
+        self.coarse = max(COARSE_FORCE, settings.max_force)
         predictions = potential.predict(list(undistorted.values()), FIDELITY)
         self.references = {
             state: prediction.energy
@@ -155,26 +162,49 @@ class _Relaxer:
 
     def run(self, starts: Sequence[Start]) -> list[_Run]:
         """Relax starts on the guide, as far as is needed to tell minima apart."""
-        coarse = max(COARSE_FORCE, self.settings.max_force)
         relaxations = self._relax(
-            [(start.state, start.structure) for start in starts], coarse, committee=False
+            [(start.state, start.structure) for start in starts], self.coarse, committee=False
         )
         return [_Run(*pair) for pair in zip(starts, relaxations, strict=True)]
 
+    def run_known(self, starts: Sequence[Start]) -> list[_Run]:
+        """Relax known structures as far, on what their energies hardly exceed.
+
+        A hole of the potential beside a known minimum would draw them in.
+        """
+        structures = [(start.state, start.structure) for start in starts]
+        ends = self._relax(structures, self.coarse, caution=CAUTION)
+        # on the guide's scale, as the others, so that minima can be told apart
+        guide = self.potential.guide
+        before = guide.predict([structure for _, structure in structures], FIDELITY)
+        after = guide.predict([end.structure for end in ends], FIDELITY)
+        return [
+            _Run(start, replace(end, start_energy=one.energy, energy=other.energy), known=True)
+            for start, end, one, other in zip(starts, ends, before, after, strict=True)
+        ]
+
     def finish(self, runs: Sequence[_Run]) -> list[list[_Run]]:
         """Relax one run of each minimum to the end and return the runs of each final minimum."""
-        groups = _minima(runs)
-        ends = self._relax(
-            [(group[0].state, group[0].relaxation.structure) for group in groups],
-            self.settings.max_force,
-        )
+        # those of known structures first
+        groups = sorted(_minima(runs), key=lambda group: not any(run.known for run in group))
+        structures = [(group[0].state, group[0].relaxation.structure) for group in groups]
+        known = sum(any(run.known for run in group) for group in groups)
+        ends = [
+            *self._relax(structures[:known], self.settings.max_force, caution=CAUTION),
+            *self._relax(structures[known:], self.settings.max_force),
+        ]
         predictions = self.potential.predict([end.structure for end in ends], FIDELITY)
         for group, end, prediction in zip(groups, ends, predictions, strict=True):
             coarse = group[0].relaxation
-            end = replace(end, start_energy=coarse.start_energy, steps=coarse.steps + end.steps)
+            end = replace(
+                end,
+                energy=prediction.energy,
+                start_energy=coarse.start_energy,
+                steps=coarse.steps + end.steps,
+            )
             if prediction.spread > LARGEST_SPREAD:
                 end = replace(end, verdict="out_of_domain")
-            group[0].relaxation, group[0].spread = end, prediction.spread
+            group[0].relaxation, group[0].prediction = end, prediction
             if end.verdict != "minimum":  # nor are the others, which were on their way there
                 for run in group[1:]:
                     run.relaxation = replace(run.relaxation, verdict=end.verdict)
@@ -193,14 +223,16 @@ class _Relaxer:
 
     def candidate(self, group: Sequence[_Run]) -> Candidate:
         """Return the candidate of the runs that `finish` found to end in one minimum."""
-        lowest, spread = group[0].relaxation, group[0].spread
+        lowest, prediction = group[0].relaxation, group[0].prediction
+        assert prediction is not None  # `finish` has made it
         return Candidate(
             state=group[0].state,
             structure=lowest.structure,
             energy=lowest.energy,
-            spread=spread,
-            uncertainty=self.potential.difference_sigma(spread),
-            energy_uncertainty=self.potential.energy_sigma(spread),
+            spread=prediction.spread,
+            distance=prediction.distance,
+            uncertainty=self.potential.difference_sigma(prediction),
+            energy_uncertainty=self.potential.energy_sigma(prediction),
             max_force=lowest.max_force,
             starts=[run.start.name for run in group],
             rank=group[0].minimum or 0,
@@ -211,6 +243,7 @@ class _Relaxer:
         structures: Sequence[tuple[str, Structure]],
         max_force: float,
         committee: bool = True,
+        caution: float = 0.0,
     ) -> list[Relaxation]:
         return relax(
             self.potential,
@@ -219,6 +252,7 @@ class _Relaxer:
             max_steps=self.settings.max_steps,
             references=[self.references[state] for state, _ in structures],
             committee=committee,
+            caution=caution,
             journal=self.journal,
         )
 

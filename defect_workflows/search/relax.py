@@ -99,6 +99,7 @@ def relax(
     references: Sequence[float],
     largest_displacement: float = LARGEST_DISPLACEMENT,
     committee: bool = True,
+    caution: float = 0.0,
     correct: Callable[[ModelInterface], ModelInterface] = lambda model: model,
     journal: Journal | None = None,
 ) -> list[Relaxation]:
@@ -124,6 +125,8 @@ def relax(
     committee
         Relax on the committee's mean; else on its `guide`, which costs several times less.
         The committee looks on either way.
+    caution
+        How many standard deviations of the energy are added to it (`Potential.torchsim_model`).
     correct
         Wraps the torch-sim model, to relax on something else than the potential alone.
     journal
@@ -140,7 +143,9 @@ def relax(
     known: dict[int, Relaxation] = {}
     if journal:
         keys = [
-            fingerprint(structure, reference, max_force, max_steps, largest_displacement, committee)
+            fingerprint(
+                structure, reference, max_force, max_steps, largest_displacement, committee, caution
+            )
             for structure, reference in zip(structures, references, strict=True)
         ]
         found = ((number, journal.find(key)) for number, key in enumerate(keys))
@@ -148,7 +153,8 @@ def relax(
     left = [number for number in range(len(structures)) if number not in known]
     if not left:
         return [known[number] for number in range(len(structures))]
-    model = correct((potential if committee else potential.guide).torchsim_model(FIDELITY))
+    chosen = potential if committee else potential.guide
+    model = correct(chosen.torchsim_model(FIDELITY, caution))
     state = potential.state([structures[number] for number in left], FIDELITY)
     numbers = torch.tensor(left, device=state.device, dtype=state.dtype)
     state.store_model_extras({"number": numbers})

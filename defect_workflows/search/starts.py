@@ -6,7 +6,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 from pymatgen.core import Structure
 
 from defect_workflows.campaign import SearchSettings
@@ -156,7 +155,7 @@ def worth_offering(
 
     Each is relaxed on the potential. Where that ends too high, with caution, or at what is the
     lowest already, the single point is saved; where it runs away or leaves the domain the potential
-    has no say. Nor has it where too few labels were held out to know its uncertainty, but for
+    has no say. Nor has it where too few labels were unseen to know its uncertainty, but for
     starts in the lowest's own bowl (no atom further than `WIDEST_BOWL` from a symmetric copy of it)
     that lead to it.
 
@@ -184,7 +183,7 @@ def worth_offering(
     here = potential.predict([end.structure for end in ends], FIDELITY)
     ruled_out = []
     for start, end, one, other in zip(known, ends, here, there, strict=True):
-        sigma = potential.difference_sigma(float(np.std(one.members - other.members, ddof=1)))
+        sigma = potential.difference_sigma(max(one, other, key=lambda item: item.distance))
         above = one.energy - energy_left(one.forces) - other.energy
         minimum = lowest[start.state]
         known_there = same(end.structure, minimum)

@@ -26,6 +26,7 @@ def candidate(state):
         structure=ATOM,
         energy=0.0,
         spread=0.0,
+        distance=0.0,
         uncertainty=0.0,
         energy_uncertainty=0.0,
         max_force=0.0,

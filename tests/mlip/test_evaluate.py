@@ -18,6 +18,7 @@ def point(error, spread, split="test", charge=0, atoms=10):
         energy=-100.0,
         predicted=-100.0 + error,
         spread=spread,
+        distance=0.0,
         force_rmse=0.1,
     )
 

@@ -80,8 +80,8 @@ def index_of_a_later_data_set(
         first.configuration.structure.copy().perturb(0.01), -1, "hse06", "v_O/found", kind="search"
     )
     candidate = Candidate(
-        state="v_O_-1", structure=found.configuration.structure, energy=0, spread=0, uncertainty=0,
-        energy_uncertainty=0, max_force=0, starts=["Unperturbed"], rank=0,
+        state="v_O_-1", structure=found.configuration.structure, energy=0, spread=0, distance=0,
+        uncertainty=0, energy_uncertainty=0, max_force=0, starts=["Unperturbed"], rank=0,
     )  # fmt: skip
     verified = VerifiedCandidate(
         candidate=candidate, labels=[found], energy_error=0, force_error=0, max_force=0

@@ -28,6 +28,7 @@ def point(energy, error, charge=0, formula="Mg4 O3", split="train", fidelity="hs
         energy=energy,
         predicted=energy + error,
         spread=math.sqrt(0.5) * apart,
+        distance=0.0,
         members=[energy + error - apart / 2, energy + error + apart / 2],
         force_rmse=0.1,
     )

@@ -195,7 +195,8 @@ def search(round_number: int) -> SearchDocument:
             candidates.append(
                 Candidate(
                     state=f"v_Cd_{charge}", structure=structure(charge), energy=energy,
-                    spread=0.006, uncertainty=0.01, energy_uncertainty=0.05, max_force=0.009,
+                    spread=0.006, distance=1.3, uncertainty=0.01, energy_uncertainty=0.05,
+                    max_force=0.009,
                     starts=some, rank=rank,
                 )
             )  # fmt: skip
@@ -218,7 +219,8 @@ def potential(round_number: int) -> PotentialSummary:
                         split=split, fidelity=head, charge=charge, state=f"v_Cd_{charge}",
                         family="v_Cd/Rattled", atoms=53, energy=energy,
                         predicted=energy + float(random.normal(0, 3 * noise)), spread=noise,
-                        force_rmse=0.04,
+                        distance=0.0 if split == "train" else 1.0 + float(random.gamma(2, 1.0)),
+                        sigma=3 * noise, force_rmse=0.04,
                     )
                 )  # fmt: skip
             for split, factor in (("train", 1.0), ("test", 2.1)):
@@ -243,7 +245,8 @@ def potential(round_number: int) -> PotentialSummary:
             )
         ],
         calibration=Calibration(
-            labels=12, families=4, within=0.5, scale=1.7, floor=0.01, within_sigma=0.67, heads=[]
+            labels=12, later=5, families=4, within=0.5, slope=0.07, floor=0.01, within_sigma=0.67,
+            heads=[],
         ),
         training_labels=210, epochs=[120, 120], seconds=250.0, errors=errors, parity=parity,
         probes=[Probe(heads=["pbe", "hse06"], charge_response=0.8, head_response=1.2)] * 2,

@@ -10,7 +10,7 @@ from defect_workflows.documents.levels import (
     PlanarProfile,
     SiteProfile,
 )
-from defect_workflows.report.figures import campaign_figures, distortions, parity
+from defect_workflows.report.figures import calibration, campaign_figures, distortions, parity
 from defect_workflows.report.level_figures import (
     correction,
     formation_energies,
@@ -31,10 +31,25 @@ def test_one_figure_per_head_and_state(result):
         "transition_levels",
         "parity_pbe",
         "parity_hse06",
+        "calibration",
         "distortions_v_Cd_0",
         "distortions_v_Cd_-1",
         "distortions_v_Cd_-2",
     }
+
+
+def test_the_calibration_shows_what_was_not_trained_on(result):
+    last = result.potentials[-1]
+    points = [point for point in last.parity if point.split != "train"]
+    later = [p.model_copy(update={"split": "later", "distance": 9.0}) for p in points[:2]]
+    changed = last.model_copy(update={"later": later})
+    (axes,) = calibration(changed, rehearsal=False).axes
+    drawn = {line.get_label(): line.get_xdata() for line in axes.lines}
+    assert sum(len(x) for name, x in drawn.items() if "held out" in name) == len(points)
+    assert list(drawn[f"{later[0].fidelity}, made since the round before"]) == [9.0, 9.0]
+    (sigma,) = lines(axes, "one sigma")
+    assert sigma.get_ydata()[0] == pytest.approx(last.calibration.floor)
+    assert np.interp(2.0, *sigma.get_data()) == pytest.approx(last.calibration.sigma(2.0), rel=0.01)
 
 
 def test_formation_energies_are_the_lower_envelope():

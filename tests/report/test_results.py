@@ -37,7 +37,7 @@ def test_contents_of_the_folder(folder, result):
         "figures",
     }
     images = sorted((folder / "figures").iterdir())
-    assert len(images) == 7
+    assert len(images) == 8
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in images)
     assert json.loads((folder / "thermodynamics.json").read_text()) == {"test": "data"}
 
@@ -73,7 +73,7 @@ def test_cost_json(folder):
 
 def test_page_shows_everything_and_stands_alone(folder):
     page = (folder / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 8
     assert 'class="rehearsal">REHEARSAL' in page
     assert "SCF not converged in 60 steps" in page
     assert "energy error 0.051 eV at v_Cd_0" in page
@@ -85,8 +85,10 @@ def test_page_shows_everything_and_stands_alone(folder):
 def test_page_has_the_card_of_the_potential(folder):
     page = " ".join((folder / "report.html").read_text().split())
     assert "Domain: Cd, Te; charges −2, −1, 0; 53 to 54 atoms per cell, cutoff 6.0 Å" in page
-    assert "holds 50 % of the energy errors of 12 held-out labels" in page
-    assert "one sigma holds 67 % of them" in page
+    assert "70 meV × distance and 10 meV in quadrature" in page
+    assert "12 labels that were not trained on (5 of them made since the round before" in page
+    assert "One sigma holds 67 % of their errors" in page
+    assert "the committee’s bare spread holds 50 %" in page
     assert "too few labels" in page
     assert "hse06, in meV per cell: Cd26 Te27, charge −1: −61." in page
 

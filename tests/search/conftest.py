@@ -91,6 +91,7 @@ def verified(vacancy):
             structure=structure,
             energy=energies[0],
             spread=0.0,
+            distance=0.0,
             uncertainty=uncertainty,
             energy_uncertainty=2 * uncertainty,
             max_force=0.0,

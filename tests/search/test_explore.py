@@ -92,24 +92,54 @@ def test_frames_on_the_way_to_what_cannot_be_the_ground_state_are_not(states, bu
 
 
 def test_uncertainties_are_calibrated(states, bulk):
-    potential = ToyPotential.of(states[0].structure, bulk, scale=3.0, floor=0.2)
+    potential = ToyPotential.of(states[0].structure, bulk, slope=3.0, floor=0.2)
     found = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key")
     for candidate in found.candidates:
-        assert candidate.uncertainty == pytest.approx(np.hypot(3 * candidate.spread, 0.2))
-        assert candidate.energy_uncertainty == 2 * candidate.spread
+        assert candidate.uncertainty == pytest.approx(np.hypot(3 * candidate.distance, 0.2))
+        assert candidate.energy_uncertainty == 2 * candidate.distance
+
+
+def test_known_structures_do_not_follow_the_guide(states, bulk):
+    """The guide has a hole that everything falls into: what is known is found without it."""
+    potential = ToyPotential.of(states[0].structure, bulk, guide_hole=True)
+    known = [Start("v_Cd_-2", "Verified_1", states[-1].structure)]
+    assert known[0].state == states[-1].name
+    found = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key", known=known)
+    assert [(c.state, c.starts) for c in found.candidates] == [("v_Cd_-2", ["Verified_1"])]
+    (record,) = (r for r in found.relaxations if r.start == "Verified_1")
+    assert (record.verdict, record.energy) == ("minimum", found.candidates[0].energy)
+    assert {r.verdict for r in found.relaxations if r is not record} == {"runaway"}
+
+
+def test_what_is_known_is_relaxed_to_its_surest_minimum(states, bulk):
+    """The potential is sure of the undistorted structure: doubt moves a minimum towards it."""
+    place = states[0].structure.cart_coords
+
+    def end(disagreement, *known):
+        potential = ToyPotential.of(states[0].structure, bulk, disagreement=disagreement)
+        found = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key", known=known)
+        surest = min(of_state(found.candidates, "v_Cd_0"), key=lambda c: c.upper_bound)
+        (there,) = potential.predict([surest.structure], "hse06")
+        assert surest.energy == pytest.approx(there.energy)  # without the doubt
+        return surest.structure
+
+    minimum = end(0.1)
+    known = Start("v_Cd_0", "Verified_1", minimum)
+    far = [np.linalg.norm(one.cart_coords - place) for one in (minimum, end(0.1, known))]
+    assert far[0] == pytest.approx(WELL, abs=0.1)
+    assert far[1] < far[0] - 0.01
 
 
 def test_minima_that_the_committee_guesses_are_out_of_domain(states, bulk):
-    guessing = ToyPotential.of(states[0].structure, bulk, disagreement=3.0)
+    guessing = ToyPotential.of(states[0].structure, bulk, apart=2.0)
     guessed = search(guessing, states, bulk, SETTINGS, seed=1, fingerprint="key")
-    assert {c.state for c in guessed.candidates} == {"v_Cd_-1", "v_Cd_-2"}
-    fates = {r.verdict for r in of_state(guessed.relaxations, "v_Cd_0")}
-    assert fates == {"out_of_domain"}
-    assert {r.cluster for r in of_state(guessed.relaxations, "v_Cd_0")} == {None}
+    assert guessed.candidates == []
+    assert {r.verdict for r in guessed.relaxations} == {"out_of_domain"}
+    assert {r.cluster for r in guessed.relaxations} == {None}
     # short of that, what the committee is unsure of is to be verified, not dismissed
-    unsure = ToyPotential.of(states[0].structure, bulk, disagreement=0.5)
+    unsure = ToyPotential.of(states[0].structure, bulk, apart=1.0)
     doubted = search(unsure, states, bulk, SETTINGS, seed=1, fingerprint="key")
-    assert "v_Cd_0" in {c.state for c in doubted.candidates}
+    assert {c.state for c in doubted.candidates} == {state.name for state in states}
 
 
 def test_starts_and_clusters_agree(found):

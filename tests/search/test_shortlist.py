@@ -20,6 +20,7 @@ def candidates(*energies, state="v_Cd_0", spreads=None):
             structure=ATOM,
             energy=energy,
             spread=0.0,
+            distance=0.0,
             uncertainty=(spreads or [0.0] * len(energies))[rank],
             energy_uncertainty=0.0,
             max_force=0,

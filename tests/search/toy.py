@@ -7,7 +7,7 @@ in the pristine supercell (the largest of several structures) too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -35,12 +35,14 @@ class ToyModel(ModelInterface):
         hole: bool = False,
         single: int | None = None,
         tilt: float = TILT,
+        pull: float = 0.0,
     ) -> None:
         super().__init__()
         self.places = {n: torch.as_tensor(p, dtype=torch.float64) for n, p in places.items()}
         self.hole = hole
         self.single = single
         self.tilt = tilt
+        self.pull = pull
         self._device = torch.device("cpu")
         self._dtype = torch.float64
         self._compute_forces = True
@@ -66,6 +68,8 @@ class ToyModel(ModelInterface):
                     x = way[0, 0]
                     well = BARRIER * ((x / WELL) ** 2 - 1) ** 2 - self.tilt * x / WELL
                     energy = energy - spring[0, 0] / 2 * x**2 + well
+                if self.pull:  # rounded off at the place, as a surface to relax on must be
+                    energy = energy + self.pull * ((way**2).sum() + 1e-4).sqrt()
                 if self.hole:
                     energy = energy - 1e3 * torch.exp(way[:, 0]).sum()
                 (gradient,) = torch.autograd.grad(energy, way)
@@ -83,7 +87,9 @@ class ToyPotential:
     stable_bulk: bool = True
     tilt: float = TILT
     disagreement: float = 0.01
-    scale: float = 1.0
+    slope: float = 1.0
+    guide_hole: bool = False
+    apart: float = 0.0
     floor: float = 0.0
 
     @classmethod
@@ -97,11 +103,12 @@ class ToyPotential:
 
     @property
     def guide(self) -> ToyPotential:
-        return self
+        return replace(self, hole=self.hole or self.guide_hole, guide_hole=False)
 
-    def torchsim_model(self, fidelity: str) -> ToyModel:
+    def torchsim_model(self, fidelity: str, caution: float = 0.0) -> ToyModel:
         assert fidelity == "hse06"
-        return ToyModel(self.places, self.hole, self._single, self.tilt)
+        pull = caution * self.slope * np.sqrt(2) * self.disagreement
+        return ToyModel(self.places, self.hole, self._single, self.tilt, pull)
 
     def state(self, structures: list[Structure], fidelity: str) -> ts.SimState:
         return ts.io.atoms_to_state(
@@ -116,7 +123,7 @@ class ToyPotential:
         model = self.torchsim_model(fidelity)
         output = model(self.state(structures, fidelity))
         far = [
-            np.linalg.norm(s.cart_coords - self.places[len(s)]) * self.disagreement
+            np.linalg.norm(s.cart_coords - self.places[len(s)]) * self.disagreement + self.apart
             for s in structures
         ]
         energies = np.array(output["energy"].tolist()) + np.outer([1, -1], far)
@@ -134,6 +141,7 @@ class ToyPotential:
                 spread=float(np.std(members, ddof=1)),
                 forces=forces,
                 force_spread=np.full(len(structure), self.doubt),
+                distance=float(np.std(members, ddof=1)),
             )
             for structure, members, energy, forces in zip(
                 structures,
@@ -144,8 +152,8 @@ class ToyPotential:
             )
         ]
 
-    def energy_sigma(self, spread: float) -> float:
-        return 2 * spread
+    def energy_sigma(self, prediction: Prediction) -> float:
+        return 2 * prediction.distance
 
-    def difference_sigma(self, spread: float) -> float:
-        return float(np.hypot(self.scale * spread, self.floor))
+    def difference_sigma(self, prediction: Prediction) -> float:
+        return float(np.hypot(self.slope * prediction.distance, self.floor))
