@@ -109,7 +109,7 @@ def make_potential(
     from defect_workflows.mlip import assemble
 
     key = reuse.fingerprint(
-        "potential with its own floor",
+        "potential that knows its domain",
         *_inputs(labels, settings),
         [member.sha256 for member in members],
         round,
