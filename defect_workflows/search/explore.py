@@ -185,10 +185,11 @@ class _Relaxer:
 
     def finish(self, runs: Sequence[_Run]) -> list[list[_Run]]:
         """Relax one run of each minimum to the end and return the runs of each final minimum."""
-        # those of known structures first
-        groups = sorted(_minima(runs), key=lambda group: not any(run.known for run in group))
+        # what is known first, in each and of all: another run may lead it into a hole
+        groups = [sorted(group, key=lambda run: not run.known) for group in _minima(runs)]
+        groups.sort(key=lambda group: not group[0].known)
         structures = [(group[0].state, group[0].relaxation.structure) for group in groups]
-        known = sum(any(run.known for run in group) for group in groups)
+        known = sum(group[0].known for group in groups)
         ends = [
             *self._relax(structures[:known], self.settings.max_force, caution=CAUTION),
             *self._relax(structures[known:], self.settings.max_force),

@@ -76,7 +76,14 @@ def search_states(
 
     found = verified_starts(contenders(known, window))
     key = reuse.fingerprint(
-        "search on upper bounds of its stiffness", potential.fingerprint, states, bulk, settings, seed, round, found
+        "search, what is known first",
+        potential.fingerprint,
+        states,
+        bulk,
+        settings,
+        seed,
+        round,
+        found,
     )
     journal = Journal(read_settings().checkpoints.expanduser() / f"{key}.jsonl", key)
     document = reuse.finished_or(

@@ -111,6 +111,23 @@ def test_known_structures_do_not_follow_the_guide(states, bulk):
     assert {r.verdict for r in found.relaxations if r is not record} == {"runaway"}
 
 
+def test_what_is_known_stands_for_its_minimum(states, bulk):
+    """The undistorted start is a little lower on the guide, in the same minimum."""
+    potential = ToyPotential.of(states[0].structure, bulk)
+    known = [Start("v_Cd_-2", "Verified_1", shaken(states[-1].structure, 0.05))]
+    found = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key", known=known)
+    (minimum,) = of_state(found.candidates, "v_Cd_-2")
+    assert "Unperturbed" in minimum.starts
+    assert minimum.starts[0] == "Verified_1"
+
+
+def shaken(structure, size):
+    moved = structure.copy()
+    for site, way in enumerate(np.random.default_rng(3).normal(0, size, (len(moved), 3))):
+        moved.translate_sites([site], way, frac_coords=False)
+    return moved
+
+
 def test_what_is_known_is_relaxed_to_its_surest_minimum(states, bulk):
     """The potential is sure of the undistorted structure: doubt moves a minimum towards it."""
     place = states[0].structure.cart_coords
