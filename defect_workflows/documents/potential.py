@@ -101,8 +101,8 @@ class ParityPoint(Document):
         description="Standard deviation of the committee's energies in eV, each shifted."
     )
     distance: float = Field(
-        description="Largest distance of an atom from those that the head was trained on, in "
-        "features of the potential, each in units of its standard deviation."
+        description="How far its atoms are from those that the head was trained on, nearly the "
+        "largest of them, in features of the potential, each by its standard deviation."
     )
     members: list[float] = Field(
         default_factory=list, description="Energy of each member of the committee in eV."

@@ -41,8 +41,8 @@ class Candidate(Document):
         "the state that it was trained on."
     )
     distance: float = Field(
-        description="Largest distance of an atom from those that the hse06 head was trained on, in "
-        "features of the potential, each in units of its standard deviation."
+        description="How far its atoms are from those that the hse06 head was trained on, nearly "
+        "the largest of them, in features of the potential, each by its standard deviation."
     )
     uncertainty: float = Field(
         description="One standard deviation in eV of its energy against those of other structures "

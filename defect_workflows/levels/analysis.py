@@ -48,8 +48,13 @@ def analyse(
     """
     entry = calculated_entry(state, calculation, bulk)
     correction, profile = correct(entry, calculation, bulk, dielectric, scheme)
-    found = [] if far_atoms_stay(entry) else [_far_atoms_moved(state.name)]
+    found: list[LevelWarning] = []
     degeneracy = host_states = None
+    try:
+        if not far_atoms_stay(entry):
+            found.append(_far_atoms_moved(state.name))
+    except Exception as problem:  # as below
+        found.append(_unknown("far_atoms_unknown", state.name, "atoms far away", problem))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

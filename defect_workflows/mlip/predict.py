@@ -148,9 +148,13 @@ class Potential:
 
     @property
     def guide(self) -> Potential:
-        """The first member alone in single precision, for what only guides: a third of the cost."""
+        """The first member alone in single precision, for what only guides: a third of the cost.
+
+        Its predictions tell no distance from what was trained on.
+        """
         model = copy.deepcopy(self.models[0]).float()
-        return Potential(self.document, [model], self.device, torch.float32)
+        document = self.document.model_copy(update={"domain": []})
+        return Potential(document, [model], self.device, torch.float32)
 
     def offset(self, fidelity: Fidelity, charge: int) -> float:
         """Return the energy in eV that was removed before training at this charge and head.
@@ -314,7 +318,8 @@ class Potential:
         for batch in self._batches(structures):
             cuts = np.cumsum([len(structure) for structure in batch])[:-1]
             numbers = [np.array(structure.atomic_numbers) for structure in batch]
-            features = self._run(batch, fidelity)[2].cpu().numpy()
+            output = self.models[0](self._batch(batch, fidelity), compute_force=False)
+            features = invariants(self.models[0], output["node_feats"].detach()).cpu().numpy()
             found += zip(numbers, np.split(features, cuts), strict=True)
         return found
 
@@ -322,6 +327,16 @@ class Potential:
         self, structures: Sequence[Structure], fidelity: Fidelity
     ) -> tuple[np.ndarray, np.ndarray, torch.Tensor]:
         """Return energies and forces of all models, and the first one's features of all atoms."""
+        batch = self._batch(structures, fidelity)
+        outputs = [model(dict(batch), compute_force=True) for model in self.models]
+        energies, forces = (
+            np.stack([output[key].detach().double().cpu().numpy() for output in outputs])
+            for key in ("energy", "forces")
+        )
+        return energies, forces, invariants(self.models[0], outputs[0]["node_feats"].detach())
+
+    def _batch(self, structures: Sequence[Structure], fidelity: Fidelity) -> dict[str, Any]:
+        """Return structures as MACE takes them."""
         data = [
             atomic_data(
                 to_atoms(structure),
@@ -333,13 +348,7 @@ class Potential:
             )
             for structure in structures
         ]
-        batch = Collater(follow_batch=[None], exclude_keys=[None])(data).to(self.device)
-        outputs = [model(batch.to_dict(), compute_force=True) for model in self.models]
-        energies, forces = (
-            np.stack([output[key].detach().double().cpu().numpy() for output in outputs])
-            for key in ("energy", "forces")
-        )
-        return energies, forces, invariants(self.models[0], outputs[0]["node_feats"].detach())
+        return Collater(follow_batch=[None], exclude_keys=[None])(data).to(self.device).to_dict()
 
     def state(self, structures: Sequence[Structure], fidelity: Fidelity) -> ts.SimState:
         """Return checked structures as a torch-sim state that carries the charge per system."""

@@ -6,7 +6,6 @@ import logging
 import warnings
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import torch
@@ -160,7 +159,7 @@ def relax(
     numbers = torch.tensor(left, device=state.device, dtype=state.dtype)
     state.store_model_extras({"number": numbers})
     # of the first of all: that some have ended before must not change the others
-    alpha = STIFFER * stiffness(model, partial(potential.state, fidelity=FIDELITY), structures[0])
+    alpha = STIFFER * stiffness(potential, model, structures[0])
 
     def write(number: int, relaxation: Relaxation) -> None:
         if journal:
@@ -192,11 +191,7 @@ def relax(
     return [ended[number] for number in range(len(structures))]
 
 
-def stiffness(
-    model: ModelInterface,
-    make_state: Callable[[Sequence[Structure]], ts.SimState],
-    structure: Structure,
-) -> float:
+def stiffness(potential: Potential, model: ModelInterface, structure: Structure) -> float:
     """Return about the mean second derivative of the energy in eV/Å^2, at least 1.
 
     One random displacement of all atoms estimates the trace of the Hessian (Hutchinson, Commun.
@@ -206,7 +201,8 @@ def stiffness(
     signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(len(structure), 3))
     displaced = with_positions(structure, structure.cart_coords + PROBE * signs)
     here, there = (
-        model(make_state([one]))["forces"].cpu().numpy() for one in (structure, displaced)
+        model(potential.state([one], FIDELITY))["forces"].cpu().numpy()
+        for one in (structure, displaced)
     )
     curvature = np.sum(signs * (here - there)) / (PROBE * signs.size)
     return max(1.0, float(curvature))
