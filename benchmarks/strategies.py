@@ -46,7 +46,7 @@ MODEL = Preset(
     learning_rate=0.02,
     batch_size=2,
     epochs=0,
-    continued_epochs=0,
+    continued_share=1.0,
 )
 MODELS = {"quick": MODEL, **PRESETS}
 """What `--preset` may name: the model of the published tables, and the package's own."""

@@ -1,11 +1,12 @@
-"""How the weight of strongly distorted labels in the training shows in the energies of minima.
+"""How the weight of strongly distorted labels, and the length of the training, show near minima.
 
-    python benchmarks/weights.py runs/demo runs/other --steps 6000
+    python benchmarks/weights.py runs/demo runs/other --steps 4000 16000 --soft-force 0.5
 
 Trains one model of the preset `small` on all labels of a finished campaign for every `soft_force`
-and predicts the HSE06 labels of another campaign of the same states, those that are far from
-everything trained on. Prints a table and writes `benchmarks/weights_<host>_<defect>.json`: errors
-by height above the lowest label of the state, before and after `mlip.zero` takes its shifts off.
+and number of steps, and predicts the HSE06 labels of another campaign of the same states, those
+that are far from everything trained on. Prints a table and writes
+`benchmarks/weights_<host>_<defect>.json`: errors by height above the lowest label of the state,
+before and after `mlip.zero` takes its shifts off.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -89,7 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("trained", type=Path, help="work folder of the campaign to train on")
     parser.add_argument("unseen", type=Path, help="work folder of another one")
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, nargs="+", default=[6000])
     parser.add_argument("--soft-force", type=float, nargs="+", default=[2.0, 0.5])
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
@@ -103,31 +104,33 @@ def main() -> None:
         and far_from(known, label)
     ]
     results = {}
-    for soft_force in arguments.soft_force:
+    for soft_force, steps in product(arguments.soft_force, arguments.steps):
         preset = replace(PRESETS["small"], soft_force=soft_force)
-        trained = fit(labels, arguments.steps, arguments.seed, preset=preset)
+        trained = fit(labels, steps, arguments.seed, preset=preset)
         points = [
             point
             for point in parity_points(trained.potential, Splits(train=labels, test=unseen))
             if point.fidelity == FIDELITY and point.state != BULK
         ]
-        results[str(soft_force)] = {"seconds": trained.seconds, "errors": errors(points)}
+        results[f"soft_force {soft_force}, {steps} steps"] = {
+            "seconds": trained.seconds,
+            "errors": errors(points),
+        }
     pristine = next(label for label in labels if label.configuration.origin.state == BULK)
     host = pristine.configuration.structure.composition.reduced_formula
     defect = defect_of(unseen[0].configuration.origin.state)
     output = {
         "rehearsal": labels[0].rehearsal,
-        "steps": arguments.steps,
         "seed": arguments.seed,
         "labels": len(labels),
         "hse06_labels": len(known),
         "unseen": len(unseen),
-        "soft_force": results,
+        "trainings": results,
     }
     path = Path(__file__).with_name(f"weights_{host}_{defect}.json")
     path.write_text(json.dumps(output, indent=1) + "\n")
     table = Table(title="RMSE: energy, the same shifted (meV per cell) / force (meV/Å)")
-    for heading in ("HSE06 labels", "number", *(f"soft_force {x}" for x in results)):
+    for heading in ("HSE06 labels", "number", *results):
         table.add_column(heading)
     for band, first in next(iter(results.values()))["errors"].items():
         row = [result["errors"][band] for result in results.values()]

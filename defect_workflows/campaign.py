@@ -185,7 +185,12 @@ class PotentialSettings(Section):
         description="File of a MACE foundation model to start from; its architecture replaces the "
         "preset's. Loading a model file runs code in it: use only one you trust.",
     )
-    epochs: int | None = Field(default=None, ge=1, description="Epochs. Default: the preset's.")
+    epochs: int | None = Field(
+        default=None,
+        ge=1,
+        description="Epochs of the first training; those of later rounds, which go on from its "
+        "model, are about half as long. Default: the preset's, 200.",
+    )
     committee: int = Field(default=2, ge=2, description="Number of models, one seed each.")
     seed: int = Field(default=1, description="Seed of the first model.")
     charge: ChargeEmbedding = Field(

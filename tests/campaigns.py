@@ -21,7 +21,7 @@ defects: {include: [{name: v_O, charges: [0, 1, 2]}]}
 dft: {spin: false, encut: 400}
 sampling: {per_state: 6, bulk: 3, distortions: [-0.2, 0.3]}
 hse06_share: 0.5
-potential: {preset: small, epochs: 20}
+potential: {preset: small, epochs: 26}
 search: {distortions: [-0.3, 0.3], dimer: false, max_steps: 60, shortlist: 1, uncertain: 1,
   unresolved_hse06: 1}
 convergence: {max_rounds: 2, max_refinements: 2, round_refinements: 1,

@@ -72,7 +72,7 @@ def train_member(
     from defect_workflows.mlip.checkpoint import Checkpoint
 
     start = previous.members[index] if previous is not None else None
-    key = reuse.fingerprint("train", *_inputs(labels, settings), seed, _start(start, settings))
+    key = reuse.fingerprint("training", *_inputs(labels, settings), seed, _start(start, settings))
     checkpoint = Checkpoint(read_settings().checkpoints.expanduser() / f"{key}.pt", key)
     return reuse.finished_or(
         lambda: train.train_member(
@@ -109,7 +109,7 @@ def make_potential(
     from defect_workflows.mlip import assemble
 
     key = reuse.fingerprint(
-        "potential that knows its domain",
+        "potential with the zero at its lowest labels",
         *_inputs(labels, settings),
         [member.sha256 for member in members],
         round,

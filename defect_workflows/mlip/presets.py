@@ -9,8 +9,8 @@ from dataclasses import dataclass
 class Preset:
     """Architecture and optimisation of a size of potential.
 
-    A model that is trained on needs most of the epochs of a new one: new labels lie where its
-    energies are wrong by eV, and a short or careful schedule ends worse than it began.
+    A model that is trained on takes `continued_share` of the epochs of a new one: new labels lie
+    where its energies are wrong by eV, and a short or careful schedule ends worse than it began.
 
     `energy_weight` counts squared errors in eV per atom, `force_weight` those in eV/Å; in the last
     `energy_share` of the epochs the energy counts `energy_boost` times more. There the training
@@ -30,7 +30,7 @@ class Preset:
     learning_rate: float
     batch_size: int
     epochs: int
-    continued_epochs: int
+    continued_share: float
     energy_weight: float = 1000.0
     force_weight: float = 100.0
     energy_boost: float = 10.0
@@ -56,8 +56,8 @@ PRESETS = {
         radial=(32, 32),
         learning_rate=0.03,
         batch_size=4,
-        epochs=100,
-        continued_epochs=50,
+        epochs=200,
+        continued_share=0.5,
     ),
     "standard": Preset(
         cutoff=6.0,
@@ -70,7 +70,7 @@ PRESETS = {
         learning_rate=0.005,
         batch_size=8,
         epochs=200,
-        continued_epochs=120,
+        continued_share=0.6,
         ema_decay=0.995,
     ),
 }

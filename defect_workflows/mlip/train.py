@@ -130,7 +130,9 @@ def train_member(
     reference = prepared.reference
     device = resolve_device(settings.device)
     dtype = torch.float32 if settings.precision == "float32" else torch.float64
-    epochs = settings.epochs or (preset.continued_epochs if previous else preset.epochs)
+    epochs = settings.epochs or preset.epochs
+    if previous is not None:
+        epochs = max(1, round(preset.continued_share * epochs))
     with default_dtype(dtype), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         set_seeds(seed)

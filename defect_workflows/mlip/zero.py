@@ -19,9 +19,9 @@ from defect_workflows.fidelity import Fidelity
 type Cell = tuple[Fidelity, str, int]
 """Head, composition and charge."""
 
-LOW_LYING = 0.3
+LOW_LYING = 0.05
 """Height in eV above the lowest label of its cell and charge from which on a label counts less, by
-the inverse square."""
+the inverse square: less than what the wells are too shallow by."""
 
 
 def fit_shifts(points: Iterable[ParityPoint]) -> list[EnergyShift]:

@@ -246,7 +246,7 @@ def test_a_campaign_by_rockets_in_two_folders(
         ("[0, 1, 2]", "[0, 2]"),
         ("max_rounds: 2", "max_rounds: 1"),
         ("max_refinements: 2", "max_refinements: 1"),
-        ("epochs: 20", "epochs: 5"),
+        ("epochs: 26", "epochs: 5"),
     ):
         assert old in text
         text = text.replace(old, new)

@@ -100,7 +100,7 @@ def make_labels(geometries: int = 10, bulk: int = 4, expensive: int = 5) -> list
 
 TINY = Preset(
     cutoff=3.5, channels=16, max_l=0, max_ell=2, correlation=2, interactions=1, radial=(16,),
-    learning_rate=0.02, batch_size=4, epochs=15, continued_epochs=11, radial_functions=6,
+    learning_rate=0.02, batch_size=4, epochs=15, continued_share=0.75, radial_functions=6,
     embedding_size=4,
 )  # fmt: skip
 """Trains in seconds."""

@@ -66,6 +66,9 @@ def test_low_lying_labels_decide():
     (shift,) = fit_shifts([point(-50.0, 0.3), *(point(-46.0 + i, -0.2) for i in range(9))])
     assert np.mean(shift.members) == pytest.approx(-0.3, abs=0.03)
     assert shift.labels == 10
+    # a model whose well is too shallow is right at the bottom, where levels are made
+    (shift,) = fit_shifts([point(-50.0, 0.0), *(point(-49.9, -0.06) for i in range(3))])
+    assert np.mean(shift.members) == pytest.approx(0.0, abs=0.03)
 
 
 def test_what_was_held_out_does_not_count():
