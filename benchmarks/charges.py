@@ -21,7 +21,6 @@ from rich.console import Console
 from strategies import Data, Predict, blind, errors, fit, fully_blind, levels, one_per_charge
 
 from defect_workflows.documents.labels import Label
-from defect_workflows.mlip.select import select
 
 
 def categorical(labels: Sequence[Label], steps: int, seed: int) -> Predict:
@@ -74,8 +73,7 @@ def main() -> None:
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     arguments = parser.parse_args()
     data, minima = Data.of(read(arguments.data), arguments.seed), read(arguments.minima)
-    chosen = select([label.configuration for label in data.candidates()], arguments.share)
-    labels = data.cheap + data.expensive({configuration.id for configuration in chosen})
+    labels = data.learned(arguments.share)
     charges = sorted({label.charge for label in data.test})
     console, results = Console(), {}
     path = Path(__file__).with_name(f"charges_{arguments.data.stem}_{arguments.steps}.json")

@@ -21,20 +21,12 @@ from strategies import Data, errors, fit
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.presets import PRESETS
-from defect_workflows.mlip.select import select
-
-
-def learned(data: Data, share: float) -> list[Label]:
-    """Return all PBE labels and those at HSE06 of a share of the geometries, all of them for 1."""
-    if share == 1:
-        return data.pool
-    chosen = select([label.configuration for label in data.candidates()], share)
-    return data.cheap + data.expensive({configuration.id for configuration in chosen})
 
 
 def measured(data: Data, minima: Sequence[Label], share: float, steps: int, seed: int) -> dict:
     """Train once and return the errors of the HSE06 head."""
-    labels = learned(data, share)
+    # all of them: those of harsh geometries too
+    labels = data.pool if share == 1 else data.learned(share)
     trained = fit(labels, steps, seed, preset=PRESETS["small"])
     return {
         "share": share,

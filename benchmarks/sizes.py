@@ -20,7 +20,6 @@ from strategies import Data, Predict, Trained, errors, fit, geometries, rms
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.predict import Potential
-from defect_workflows.mlip.select import select
 
 VARIANTS: dict[str, dict[str, object]] = {
     "categorical": {},
@@ -110,8 +109,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     data = Data.of(read(arguments.data), arguments.seed)
-    chosen = select([label.configuration for label in data.candidates()], arguments.share)
-    labels = data.cheap + data.expensive({configuration.id for configuration in chosen})
+    labels = data.learned(arguments.share)
     console, results = Console(), {}
     path = Path(__file__).with_name(f"sizes_{arguments.data.stem}.json")
     for name, settings in VARIANTS.items():

@@ -33,6 +33,7 @@ from defect_workflows.mlip.predict import (
     resolve_device,
 )
 from defect_workflows.mlip.presets import PRESETS, Preset
+from defect_workflows.mlip.select import select
 
 MODEL = Preset(
     soft_force=2.0,
@@ -89,6 +90,11 @@ class Data:
     def expensive(self, chosen: set[str]) -> list[Label]:
         """HSE06 labels of the chosen configurations."""
         return [x for x in self.pool if x.fidelity == "hse06" and x.configuration.id in chosen]
+
+    def learned(self, share: float) -> list[Label]:
+        """PBE labels, and HSE06 ones of a share of the geometries as the package selects them."""
+        chosen = select([label.configuration for label in self.candidates()], share)
+        return self.cheap + self.expensive({configuration.id for configuration in chosen})
 
 
 def changed(
