@@ -288,6 +288,12 @@ class ConvergenceSettings(Section):
     max_refinements: int = Field(
         default=20, ge=0, description="HSE06 single points spent on refining one winner, in all."
     )
+    max_competitors: int = Field(
+        default=6,
+        ge=0,
+        description="Minima per state that get an HSE06 single point in the last round, besides "
+        "the shortlist, as they are expected to be lower than the winner by more than 5 meV.",
+    )
 
 
 class LevelSettings(Section):

@@ -72,6 +72,11 @@ def make_plan(campaign: Campaign) -> Plan:
             hse06=rounds * shortlisted + dear,
         ),
         PlannedStep(
+            stage="verify",
+            what="minima of the last search that may be lower than the winners",
+            hse06=campaign.convergence.max_competitors * states,
+        ),
+        PlannedStep(
             stage="refine",
             what="winners offered to both neighbouring charge states",
             hse06=exchanged,

@@ -12,6 +12,7 @@ from defect_workflows.defects.jobs import generate_defects, sample_configuration
 from defect_workflows.dft.jobs import collect_labels, collect_verified, take_ingested
 from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.levels.jobs import assemble_levels
+from defect_workflows.makers.competition import CompetitionMaker
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
 from defect_workflows.makers.learning import TrainingMaker
 from defect_workflows.makers.refinement import RefinementDepth, RefinementMaker
@@ -44,8 +45,9 @@ class CampaignMaker(Maker):
         Makers of the PBE and HSE06 single points that train the potential.
     verified_points
         The same for pristine supercell and candidates, with the potentials that corrections need.
-    training, verification, refinement
-        Makers of the parts of a round, and of the last step to the hybrid minimum.
+    training, verification, refinement, competition
+        Makers of the parts of a round, of the last step to the hybrid minimum, and of what the last
+        round verifies besides.
     """
 
     name: str = "campaign"
@@ -55,11 +57,13 @@ class CampaignMaker(Maker):
     training: TrainingMaker = field(default_factory=TrainingMaker)
     verification: VerificationMaker = field(default_factory=VerificationMaker)
     refinement: RefinementMaker = field(default_factory=RefinementMaker)
+    competition: CompetitionMaker = field(default_factory=CompetitionMaker)
 
     @classmethod
     def from_campaign(cls, campaign: Campaign) -> CampaignMaker:
         """Make every part from the settings of a campaign."""
         verified_points = MultiFidelityMaker.from_settings(campaign.dft, potentials=True)
+        refinement = RefinementMaker.from_settings(campaign.dft, campaign.convergence)
         return cls(
             name=f"campaign {campaign.host.stem}",
             campaign=campaign,
@@ -71,7 +75,8 @@ class CampaignMaker(Maker):
                 search=campaign.search,
                 convergence=campaign.convergence,
             ),
-            refinement=RefinementMaker.from_settings(campaign.dft, campaign.convergence),
+            refinement=refinement,
+            competition=CompetitionMaker(refinement=refinement),
         )
 
     def make(self) -> Flow:
@@ -169,6 +174,20 @@ class CampaignMaker(Maker):
             ),
             "refine",
         )
+        settled.name = f"settle round {number}"
+        jobs = [potential, found, verification, together, settled]
+        if number + 1 >= convergence.max_rounds:
+            settled = staged(
+                self.competition.make(
+                    found.output.candidates,
+                    potential.output,
+                    settled.output,
+                    part(defects, "states"),
+                    self.depth(number),
+                ),
+                "verify",
+            )
+            jobs.append(settled)
         learnt = staged(
             collect_verified(settled.output, self.campaign.dft, verification.output.labels),
             "refine",
@@ -176,7 +195,6 @@ class CampaignMaker(Maker):
         concluded = staged(
             conclude_round(
                 found.output.candidates,
-                verification.output,
                 settled.output,
                 learnt.output,
                 part(defects, "states"),
@@ -196,9 +214,8 @@ class CampaignMaker(Maker):
             ),
             "verify",
         )
-        settled.name = f"settle round {number}"
         decision.name = f"decide after round {number}"
-        jobs = [potential, found, verification, together, settled, learnt, concluded, decision]
+        jobs += [learnt, concluded, decision]
         return Flow(jobs, decision.output, name=f"round {number}")
 
     def depth(self, number: int) -> RefinementDepth:

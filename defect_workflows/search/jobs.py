@@ -28,6 +28,7 @@ from defect_workflows.documents.verification import (
     VerificationDocument,
 )
 from defect_workflows.search.contenders import contenders
+from defect_workflows.search.risks import found_by
 from defect_workflows.search.verify import assess, extended, verify, verify_starts
 from defect_workflows.settings import read_settings
 
@@ -133,20 +134,48 @@ def verify_candidates(
     from defect_workflows.mlip.predict import Potential
 
     model = Potential.from_document(potential, device)
-    pairs = [
+    starts = verify_starts(model, [point for point in lost if isinstance(point, Label)])
+    unresolved = [start.model_copy(update={"unresolved": True}) for start in starts]
+    found = verify(model, _calculated(candidates, points))
+    return VerificationDocument(verified=[*found, *unresolved], labels=labels)
+
+
+@reuse.job(data=["labels"])
+def verify_competitors(
+    potential: PotentialDocument,
+    candidates: Sequence[Candidate],
+    points: Sequence[Label | RefusedLabel],
+    device: Device = "auto",
+) -> list[VerifiedCandidate]:
+    """Compare the potential with HSE06 at what may be lower than the winners.
+
+    Parameters
+    ----------
+    potential
+        The committee.
+    candidates, points
+        Candidates and their HSE06 single points, in the same order; refused ones drop out.
+    device
+        Where to run.
+    """
+    from defect_workflows.mlip.predict import Potential
+
+    return verify(Potential.from_document(potential, device), _calculated(candidates, points))
+
+
+def _calculated(
+    candidates: Sequence[Candidate], points: Sequence[Label | RefusedLabel]
+) -> list[tuple[Candidate, Label]]:
+    return [
         (candidate, point)
         for candidate, point in zip(candidates, points, strict=True)
         if isinstance(point, Label)
     ]
-    starts = verify_starts(model, [point for point in lost if isinstance(point, Label)])
-    unresolved = [start.model_copy(update={"unresolved": True}) for start in starts]
-    return VerificationDocument(verified=[*verify(model, pairs), *unresolved], labels=labels)
 
 
 @reuse.job(output_schema=RoundDocument, data=["labels", "verified"])
 def conclude_round(
     candidates: Sequence[Candidate],
-    verification: VerificationDocument,
     settled: Sequence[VerifiedCandidate],
     labels: LabelSet,
     states: Sequence[DefectState],
@@ -160,8 +189,6 @@ def conclude_round(
     ----------
     candidates
         Minima that this round's search found.
-    verification
-        Those that were verified, against HSE06.
     settled
         Verified candidates of all rounds, refined.
     labels
@@ -176,9 +203,8 @@ def conclude_round(
         Every start of this round's search.
     """
     defects = {state.name: state.defect for state in states}
-    record = assess(
-        candidates, verification.verified, settled, defects, rounds, settings, relaxations
-    )
+    found = found_by(candidates, settled)
+    record = assess(candidates, found, settled, defects, rounds, settings, relaxations)
     return RoundDocument(verified=list(settled), labels=labels, rounds=[*rounds, record])
 
 

@@ -11,15 +11,13 @@ import numpy as np
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.documents.labels import Label, RefusedLabel
 from defect_workflows.documents.search import (
-    CAUTION,
     Candidate,
     RelaxationRecord,
-    StateRisk,
     VerifiedCandidate,
 )
 from defect_workflows.documents.verification import RoundRecord, StateCheck
 from defect_workflows.search.contenders import winners
-from defect_workflows.search.shortlist import already_verified, expected_gain
+from defect_workflows.search.risks import risks
 
 if TYPE_CHECKING:
     from defect_workflows.mlip.predict import Potential, Prediction
@@ -82,78 +80,6 @@ def extended(verified: VerifiedCandidate, point: Label | RefusedLabel) -> Verifi
         return verified.model_copy(update={"refinement_ended": f"refused: {point.reason}"})
     longer = verified.model_copy(update={"labels": [*verified.labels, point]})
     return longer.model_copy(update={"max_force": largest_force(longer.label)})
-
-
-def risks(
-    candidates: Sequence[Candidate],
-    found: Sequence[VerifiedCandidate],
-    settled: Sequence[VerifiedCandidate],
-    states: Iterable[str],
-    relaxations: Sequence[RelaxationRecord] = (),
-) -> list[StateRisk]:
-    """Return what the search may have missed: minima that may be lower and were not verified.
-
-    The error that the potential has at the lowest verified minimum of a state is taken off the
-    others: most of it is common to all of them.
-
-    Parameters
-    ----------
-    candidates
-        Minima of this round's search.
-    found
-        Those with an HSE06 single point.
-    settled
-        Verified candidates of all rounds, refined.
-    states
-        Names of the states.
-    relaxations
-        Every start of this round's search.
-    """
-    lowest, best = winners(settled), winners(found)
-    inflation = _inflation(
-        [(item.energy_error, item.candidate.energy_uncertainty) for item in found]
-    )
-    among = _inflation(
-        [
-            (
-                item.energy_error - best[item.candidate.state].energy_error,
-                item.candidate.uncertainty,
-            )
-            for item in found
-            if item is not best[item.candidate.state]
-        ]
-    )
-    records = []
-    for state in states:
-        gains = []
-        for candidate in candidates:
-            if candidate.state != state or state not in best:
-                continue
-            uncertainty = among * candidate.uncertainty
-            above = candidate.energy - best[state].energy_error - lowest[state].energy
-            if above < CAUTION * uncertainty and not already_verified(
-                candidate, [*found, *settled]
-            ):
-                gains.append(expected_gain(above, uncertainty))
-        records.append(
-            StateRisk(
-                state=state,
-                competitors=len(gains),
-                energy=max(gains, default=0.0),
-                starts=sum(item.state == state for item in relaxations),
-                unresolved=sum(
-                    item.state == state and item.verdict != "minimum" for item in relaxations
-                ),
-                inflation=inflation,
-            )
-        )
-    return records
-
-
-def _inflation(errors: Sequence[tuple[float, float]]) -> float:
-    """Return errors in units of their sigma, root mean square, at least 1; pairs in eV."""
-    squares = [(error / sigma) ** 2 for error, sigma in errors if sigma > 0]
-    return max(1.0, float(np.sqrt(np.mean(squares)))) if squares else 1.0
 
 
 def assess(

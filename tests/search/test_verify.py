@@ -15,7 +15,7 @@ from defect_workflows.search import starts
 from defect_workflows.search.jobs import gather, verify_candidates
 from defect_workflows.search.relax import relax
 from defect_workflows.search.starts import Start, exchanged_starts, verified_starts, worth_offering
-from defect_workflows.search.verify import assess, risks, verify
+from defect_workflows.search.verify import assess, verify
 
 from .conftest import shaken
 from .toy import TILT, WELL, ToyPotential
@@ -85,33 +85,6 @@ def test_a_round_is_judged_by_its_errors_and_the_refined_levels(verified):
     )
 
 
-def test_an_unverified_minimum_that_may_be_lower_is_a_risk(verified, vacancy):
-    winner = verified(0, [-3.0], energy_error=-0.5, uncertainty=0.02)
-
-    def other(energy, seed, uncertainty=0.02):
-        structure = shaken(vacancy, 0.5, seed)
-        return verified(0, [energy], structure, uncertainty=uncertainty).candidate
-
-    # the potential says -3.5 eV at the winner, so -3.47 eV is 0.03 eV above it
-    minima = [winner.candidate, other(-3.47, 1), other(-3.3, 2)]
-    (risk,) = risks(minima, [winner], [winner], ["v_Mg_0"])
-    assert risk.competitors == 1
-    assert 0 < risk.energy < 0.02
-    assert risk.inflation == pytest.approx(0.5 / 0.04)
-    (unsure,) = risks(
-        [other(-3.47, 1), other(-3.3, 2, uncertainty=0.2)], [winner], [winner], ["v_Mg_0"]
-    )
-    assert unsure.competitors == 2
-    assert unsure.energy > risk.energy
-    # one that was verified is no risk, neither in this round nor in one before
-    known = verified(0, [-2.9], minima[1].structure)
-    (none,) = risks(minima, [winner], [winner, known], ["v_Mg_0"])
-    assert (none.competitors, none.energy) == (0, 0.0)
-    record = assess(minima, [winner], [winner], {"v_Mg_0": "v_Mg"}, [], ConvergenceSettings())
-    assert any("v_Mg_0: 1 unverified minima may be lower" in r for r in record.reasons)
-    assert record.risks == [risk]
-
-
 def test_starts_whose_end_is_not_known_are_a_reason_to_go_on(verified, vacancy):
     winner = verified(0, [-3.0], uncertainty=0.02)
 
@@ -127,15 +100,6 @@ def test_starts_whose_end_is_not_known_are_a_reason_to_go_on(verified, vacancy):
     assert (told.risks[0].unresolved, told.risks[0].starts) == (1, 2)
     assert "v_Mg_0: 1 of 2 starts left the domain of the potential" in told.reasons
     assert not any("starts" in reason for reason in assess(*rest, relaxations[:1]).reasons)
-
-
-def test_errors_among_minima_of_a_state_widen_the_risk(verified, vacancy):
-    winner = verified(0, [-3.0], energy_error=0.0, uncertainty=0.02)
-    wrong = verified(0, [-2.0], shaken(vacancy, 0.5, 1), energy_error=0.2, uncertainty=0.02)
-    high = verified(0, [-2.8], shaken(vacancy, 0.5, 2), uncertainty=0.02).candidate
-    (before,) = risks([high], [winner], [winner], ["v_Mg_0"])
-    (after,) = risks([high], [winner, wrong], [winner], ["v_Mg_0"])
-    assert (before.competitors, after.competitors) == (0, 1)
 
 
 def test_an_offer_that_the_potential_rules_out_costs_nothing(verified, vacancy, monkeypatch):
