@@ -51,7 +51,8 @@ class RefinementDepth(MSONable):
     exchanges
         How often structures are exchanged between charge states, at most.
     trial
-        HSE06 single points that an exchanged structure gets, however high it is.
+        HSE06 single points of a trial: of a structure that another charge state offered, and of one
+        that the search found high above the lowest but whose forces promise to lead below it.
     lost_trial, lost_limit
         The same, and the limit, for a start that left the domain of the potential.
     to_the_end

@@ -71,18 +71,19 @@ def promise(label: Label) -> float:
 
 
 def on_course(item: VerifiedCandidate, lowest: VerifiedCandidate, trial: int) -> bool:
-    """Tell whether a candidate that no search found gets its next point, however high it is.
+    """Tell whether a candidate gets its next point, however high it is.
 
     It does for the first `trial` of them, and then as long as gaining once more what the last
     `trial` of them gained would bring it below the lowest of its state: relaxing in another charge
-    state gains more than the first forces tell. A start that left the domain of the potential has
-    its trial only if its first forces promise to lead below where those of the lowest lead.
+    state gains more than the first forces tell. What no charge state offered has its trial only if
+    its first forces promise to lead below where those of the lowest lead: it left the domain of the
+    potential, or came to rest on it where HSE06 does not.
     """
-    energies = [label.energy for label in item.labels]
-    if item.searched or not trial:
+    if not trial:
         return False
     if in_trial(item, trial):
         return item.exchanged or promise(item.labels[0]) < promise(lowest.label)
+    energies = [label.energy for label in item.labels]
     gained = min(energies[:-trial]) - item.energy
     return item.energy - gained < lowest.energy
 
@@ -101,7 +102,7 @@ def worth_refining(
     window
         Candidates further above the lowest, in eV, may not, unless they are `on_course`.
     trial
-        Single points that a candidate gets that no search found, however high it is.
+        Single points that a candidate gets however high it is (`on_course`).
     """
     near = item.energy - lowest.energy <= window and may_be_lowest(item, lowest)
     return near or on_course(item, lowest, trial)
@@ -165,7 +166,8 @@ def next_refinements(
     compared with what the search found in its state, is followed, and the others wait for it.
 
     Then the lowest; the others, where they may be lowest, wait for it: most of them cannot be lower
-    than what it becomes. What else another charge state offered comes last.
+    than what it becomes. What the search found high above it but HSE06 leads down from follows, and
+    what else another charge state offered comes last.
 
     Parameters
     ----------
@@ -194,10 +196,11 @@ def next_refinements(
         by_defect[_defect(item)].append(item)
     # what a search found, where one found anything
     found = {**best, **winners(item for item in verified if item.searched)}
+    high = sorted((item for item in verified if item.searched), key=lambda x: promise(x.label))
     exchanged = (item for item in verified if item.exchanged)
     others = (
         item
-        for item in (*contenders(verified, window), *exchanged)
+        for item in (*contenders(verified, window), *high, *exchanged)
         if _defect(item) not in settling | by_defect.keys() and wanted(item)
     )
     followed = (item for rivals in by_defect.values() for item in _followed(rivals, found, trial))

@@ -77,8 +77,21 @@ def test_an_exchanged_structure_goes_on_while_its_pace_leads_below_the_lowest(ve
     # steps uphill are no gain, and the gain of long ago is no pace
     assert goes_on([0.0, -1.6, -1.0, -1.2])
     assert not goes_on([0.0, -1.6, -1.0, -1.2, -1.1])
-    refined = verified(0, [0.0, -1.6, -2.0, -2.5], shaken(vacancy, 0.5, 7))
-    assert next_refinements([lowest, refined], 0.1, lambda item: item is lowest, thrice) == []
+
+
+def test_what_the_search_found_high_is_followed_if_its_forces_promise_it(verified, vacancy):
+    lowest = verified(0, [-3.0], forces=0.001)
+
+    def followed(energies, forces, ended=(lowest,)):
+        found = verified(0, energies, shaken(vacancy, 0.5, 7), forces=forces)
+        places = next_refinements([lowest, found], 0.1, lambda item: item in ended, thrice)
+        return places == [1]
+
+    assert followed([-2.5], forces=0.3)  # 0.68 eV may be left
+    assert not followed([-2.5], forces=0.3, ended=())  # after the lowest
+    assert not followed([-2.5], forces=0.2)
+    assert followed([-2.5, -2.6, -2.7, -2.8], forces=0.001)  # its pace
+    assert not followed([-2.5, -2.55, -2.6, -2.7], forces=0.3)
 
 
 def test_a_lost_start_is_followed_if_its_forces_promise_more_than_the_lowest(verified, vacancy):
