@@ -27,6 +27,10 @@ WIDEST_BOWL = 0.75
 """Structures are not taken for one minimum unless a symmetric copy of one has no atom further from
 the other's than this, in Å."""
 
+NEAR_BOWL = 0.25
+"""The same, in Å, for what a search found: the potential has minima at both. Eight that did end in
+the other began within 0.15 Å; one 0.62 Å away that seemed to led to a ground state."""
+
 SOFTER = 2.0
 """The forces left may gain so many times what `energy_left` says. Of 97 refinement steps with less
 than 0.1 eV to go, half gained no more than it in the end, six of seven no more than twice of it."""
@@ -131,17 +135,17 @@ def may_fall_into(item: VerifiedCandidate, verified: Sequence[VerifiedCandidate]
         for index, other in enumerate(verified)
         if (other is lowest or other.known_minimum)
         and other.candidate.state == item.candidate.state
-        and _in_one_bowl(item.label, other.label)
+        and _in_one_bowl(item.label, other.label, NEAR_BOWL if item.searched else WIDEST_BOWL)
     ]
 
 
-def _in_one_bowl(high: Label, low: Label) -> bool:
+def _in_one_bowl(high: Label, low: Label, widest: float) -> bool:
     """Tell whether two single points fit a quadratic energy, and are near enough."""
     above = high.energy - low.energy
     if above <= 0:
         return False
     start = high.configuration.structure
-    copy = copy_within(low.configuration.structure, start, WIDEST_BOWL)
+    copy = copy_within(low.configuration.structure, start, widest)
     if copy is None:
         return False
     way = displacements(start, copy.structure)

@@ -225,8 +225,8 @@ def test_a_refinement_that_is_repeated_takes_the_same_steps(monkeypatch, toy_ste
 
 @job(data=["labels"])
 def in_the_bowl():
-    """The minimum at x = 0 of q = 0, and a candidate 0.36 eV above that leads to it."""
-    return [toy_verified(toy_label(toy_configuration(x, 0))) for x in (0.0, 0.6)]
+    """The minimum at x = 0 of q = 0, and what was offered 0.36 eV above it and leads to it."""
+    return [toy_verified(toy_label(toy_configuration(x, 0)), x > 0) for x in (0.0, 0.6)]
 
 
 @pytest.mark.parametrize(("elsewhere", "points"), [(False, 1), (True, 3)])

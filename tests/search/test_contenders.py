@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from defect_workflows.documents.search import VerifiedCandidate
 from defect_workflows.search.cluster import farthest
 from defect_workflows.search.contenders import (
+    NEAR_BOWL,
     WIDEST_BOWL,
     contenders,
     may_be_lowest,
@@ -170,14 +171,14 @@ def test_of_two_lost_starts_both_are_tried_and_one_is_followed(verified, vacancy
     assert chosen(high, lost(0, [-1.5])) == [high]
 
 
-def at(verified, vacancy, way, energy, forces, charge=0) -> VerifiedCandidate:
-    """Make a verified candidate with its atoms displaced by `way`, shape (n, 3)."""
+def at(verified, vacancy, way, energy, forces, charge=0, searched=False) -> VerifiedCandidate:
+    """Make what a charge state offered with its atoms displaced by `way`, shape (n, 3)."""
     structure = vacancy.copy()
     for index, vector in enumerate(way):
         structure.translate_sites([index], vector, frac_coords=False, to_unit_cell=True)
     made = verified(charge, [energy], structure)
     label = made.labels[0].model_copy(update={"forces": forces.tolist()})
-    return made.model_copy(update={"labels": [label]})
+    return made.model_copy(update={"labels": [label], "exchanged": not searched})
 
 
 def quadratic(way):
@@ -235,6 +236,16 @@ def test_other_minima_states_and_far_structures_are_not_fallen_into(verified, va
     assert not may_fall_into(charged, [low])
     too_far = way * 1.1 * WIDEST_BOWL / 0.5
     assert not may_fall_into(at(verified, vacancy, too_far, *quadratic(too_far)), [low])
+
+
+@pytest.mark.parametrize(("far", "falls"), [(0.9, True), (1.1, False)])
+def test_minima_of_the_potential_are_one_only_if_they_are_near(verified, vacancy, far, falls):
+    flat = np.zeros((15, 3))
+    way = flat.copy()
+    way[0, 0] = far * NEAR_BOWL
+    low = at(verified, vacancy, flat, 0.0, flat)
+    high = at(verified, vacancy, way, *quadratic(way), searched=True)
+    assert may_fall_into(high, [low]) == ([0] if falls else [])
 
 
 def test_only_what_is_known_to_end_in_the_lowest_is_fallen_into(verified, vacancy):
