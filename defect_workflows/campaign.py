@@ -237,7 +237,12 @@ class SearchSettings(Section):
         description="Verify minima that may lie up to this far above the lowest, eV; "
         "0: only what may be the ground state.",
     )
-    shortlist: int = Field(default=2, ge=1, description="Candidates per state sent to HSE06.")
+    shortlist: int = Field(
+        default=2,
+        ge=1,
+        description="Candidates per state sent to HSE06 in a round; in the last one only the "
+        "surest, the others one by one (convergence.max_competitors).",
+    )
     uncertain: int = Field(
         default=2,
         ge=0,
@@ -291,8 +296,8 @@ class ConvergenceSettings(Section):
     max_competitors: int = Field(
         default=6,
         ge=0,
-        description="Minima per state that get an HSE06 single point in the last round, besides "
-        "the shortlist, as they are expected to be lower than the winner by more than 5 meV.",
+        description="Minima per state that get an HSE06 single point in the last round, one by "
+        "one, as long as they are expected to be lower than the winner by more than 5 meV.",
     )
 
 

@@ -58,7 +58,13 @@ class VerificationMaker(Maker):
         """
         document: SearchDocument = found.value()
         before: list[VerifiedCandidate] = [] if known is None else known.value()
-        candidates = shortlist(document.candidates, self.search, before)
+        # nothing learns from the last round: what else may be lower is verified one by one after it
+        last = number + 1 >= self.convergence.max_rounds
+        one_by_one = last and self.convergence.max_competitors > 0
+        most = 1 if one_by_one else self.search.shortlist
+        candidates = shortlist(
+            document.candidates, self.search.model_copy(update={"shortlist": most}), before
+        )
         pairs, points = [], []
         for item in candidates:
             if known is not None and (place := label_at(item, before)) is not None:
@@ -67,8 +73,7 @@ class VerificationMaker(Maker):
             else:
                 pairs.append(self.single_points.make(configuration_of(item, number)))
                 points.append(pairs[-1].output["hse06"])
-        # nothing learns from frames of the last round; PBE teaches most of the geometry
-        last = number + 1 >= self.convergence.max_rounds
+        # PBE teaches most of the geometry
         dear, lost = first_of_each(
             document.unresolved,
             hse06_frames(self.search, number),

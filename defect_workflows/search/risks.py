@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -56,7 +57,8 @@ def competitors(
     """Return the minima that may be ground states instead of the winners, likeliest first.
 
     The error that the potential has at the lowest verified minimum of a state is taken off the
-    others: most of it is common to all of them.
+    others: most of it is common to all of them. Where it was too high by more than it knew at those
+    that were verified, by the semideviation, it may be so at the others.
 
     Parameters
     ----------
@@ -68,14 +70,13 @@ def competitors(
         Verified candidates of all rounds, refined.
     """
     lowest, best = winners(settled), winners(found)
+    others = [item for item in found if item is not best[item.candidate.state]]
+    errors = [item.energy_error - best[item.candidate.state].energy_error for item in others]
+    # where it is too low, as in its holes, nothing else is likelier to be lower for that
     among = _inflation(
         [
-            (
-                item.energy_error - best[item.candidate.state].energy_error,
-                item.candidate.uncertainty,
-            )
-            for item in found
-            if item is not best[item.candidate.state]
+            (math.sqrt(2) * max(0.0, error), item.candidate.uncertainty)
+            for error, item in zip(errors, others, strict=True)
         ]
     )
     rivals = []

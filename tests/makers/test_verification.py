@@ -71,6 +71,45 @@ def test_a_label_next_to_a_candidate_is_used_again(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("number", "competitors", "calculated"), [(0, 6, [0.5, 2.0]), (1, 6, [2.0]), (1, 0, [0.5, 2.0])]
+)
+def test_the_last_round_leaves_all_but_the_surest_to_the_competition(
+    monkeypatch, number, competitors, calculated
+):
+    made = []
+
+    def pair(self, frame, **_):
+        made.append(round(place(frame.structure), 1))
+        single = toy_point(frame)
+        return Flow([single], {"pbe": single.output, "hse06": single.output})
+
+    monkeypatch.setattr(MultiFidelityMaker, "make", pair)
+    monkeypatch.setattr(verification, "collect_labels", toy_collect)
+    monkeypatch.setattr(verification, "verify_candidates", toy_verify)
+    found = two_minima()
+    rounds = ConvergenceSettings(max_rounds=2, max_competitors=competitors)
+    verified = VerificationMaker(convergence=rounds).make(
+        found.output, found.output, found.output, number
+    )
+    run_locally([found, verified], store=memory_store(), log=False, ensure_success=True)
+    assert sorted(made) == calculated
+
+
+@job
+def two_minima():
+    """The surest, and one that may be lower."""
+    surest, other = (
+        candidate("v_O_0").model_copy(
+            update={"structure": toy_structure(x, 0), "energy": energy, "uncertainty": uncertainty}
+        )
+        for x, energy, uncertainty in ((2.0, -0.5, 0.1), (0.5, 0.0, 1.0))
+    )
+    return SearchDocument(
+        fingerprint="toy", candidates=[surest, other], relaxations=[], control_gain=0.0
+    )
+
+
+@pytest.mark.parametrize(
     ("number", "pbe", "both"),
     [(0, [2.5, 1.5], [0.5, 1.0, 2.0]), (1, [2.5, 1.0, 1.5], [0.5, 2.0]), (3, [], [])],
 )

@@ -45,6 +45,9 @@ def test_errors_among_minima_of_a_state_widen_the_risk(verified, vacancy):
     (before,) = risks([high], [winner], [winner], ["v_Mg_0"])
     (after,) = risks([high], [winner, wrong], [winner], ["v_Mg_0"])
     assert (before.competitors, after.competitors) == (0, 1)
+    # one that is higher than the potential says makes no other likelier to be lower
+    hole = wrong.model_copy(update={"energy_error": -0.2})
+    assert risks([high], [winner, hole], [winner], ["v_Mg_0"])[0].competitors == 0
 
 
 def test_the_likeliest_to_be_lower_comes_first_and_what_gains_nothing_is_none(verified, vacancy):
