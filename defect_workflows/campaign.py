@@ -300,6 +300,10 @@ class ConvergenceSettings(Section):
         "one, as long as they are expected to be lower than the winner by more than 5 meV.",
     )
 
+    def is_last(self, number: int) -> bool:
+        """Tell whether no round follows a round, numbered from 0, converged or not."""
+        return number + 1 >= self.max_rounds
+
 
 class LevelSettings(Section):
     """Corrections and thermodynamics."""

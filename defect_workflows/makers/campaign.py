@@ -176,7 +176,7 @@ class CampaignMaker(Maker):
         )
         settled.name = f"settle round {number}"
         jobs = [potential, found, verification, together, settled]
-        if number + 1 >= convergence.max_rounds:
+        if convergence.is_last(number):
             settled = staged(
                 self.competition.make(
                     found.output.candidates,
@@ -265,7 +265,7 @@ class CampaignMaker(Maker):
             Those of all rounds.
         """
         records: list[RoundRecord] = concluded.part("rounds").value()
-        if records[-1].converged or len(records) >= self.campaign.convergence.max_rounds:
+        if records[-1].converged or self.campaign.convergence.is_last(records[-1].round):
             flow = self.finish(concluded, defects, bulk_label, potentials, searches)
         else:
             done: dict[str, list] = {

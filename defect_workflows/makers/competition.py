@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from jobflow import Flow, Maker, Response
@@ -13,6 +14,7 @@ from defect_workflows.makers.verification import configuration_of
 from defect_workflows.search.contenders import winners
 from defect_workflows.search.jobs import gather, verify_competitors
 from defect_workflows.search.risks import Competitor, competitors, found_by
+from defect_workflows.search.shortlist import first_of_each
 from defect_workflows.stored import StoredOutput, growing_job
 
 
@@ -96,10 +98,11 @@ class CompetitionMaker(Maker):
         self, minima: list[Candidate], known: list[VerifiedCandidate], tried: tuple[int, ...]
     ) -> list[Competitor]:
         """Return what gets a single point now: of each state at most one."""
-        had = [minima[index].state for index in tried]
-        first: dict[str, Competitor] = {}
-        for rival in competitors(minima, found_by(minima, known), known):
-            full = had.count(rival.state) >= self.refinement.convergence.max_competitors
-            if rival.index not in tried and not full:
-                first.setdefault(rival.state, rival)
-        return list(first.values())
+        had = Counter(minima[index].state for index in tried)
+        rivals = (
+            rival
+            for rival in competitors(minima, found_by(minima, known), known)
+            if rival.index not in tried
+            and had[rival.state] < self.refinement.convergence.max_competitors
+        )
+        return first_of_each(rivals, 1, lambda rival: rival.state)[0]

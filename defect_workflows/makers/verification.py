@@ -59,7 +59,7 @@ class VerificationMaker(Maker):
         document: SearchDocument = found.value()
         before: list[VerifiedCandidate] = [] if known is None else known.value()
         # nothing learns from the last round: what else may be lower is verified one by one after it
-        last = number + 1 >= self.convergence.max_rounds
+        last = self.convergence.is_last(number)
         one_by_one = last and self.convergence.max_competitors > 0
         most = 1 if one_by_one else self.search.shortlist
         candidates = shortlist(
