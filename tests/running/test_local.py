@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 import toy_jobs
 from jobflow import Flow, JobStore, run_locally
@@ -289,11 +290,13 @@ def test_kill_and_run_again(tmp_path: Path, log: str) -> None:
 
 def test_interrupt(tmp_path: Path, log: str) -> None:
     workdir = tmp_path / "w"
-    process = start_script(workdir, log, 8, 1.0)
-    wait_for(lambda: len(lines(log)) >= 2)
+    process = start_script(workdir, log, 8, 60.0)  # none ends by itself, however slow the machine
+    wait_for(lambda: len(lines(log)) == 2)
+    workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     assert process.wait(10) == -signal.SIGINT  # KeyboardInterrupt came through
-    time.sleep(1.2)
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
     assert len(lines(log)) == 2
     label = status(workdir)[0]
     assert (label.running, label.interrupted) == (0, 2)
