@@ -5,7 +5,8 @@
 The data are those of `dataset.py` and `minima.py`; all PBE labels and a share of the HSE06 ones,
 and the same number of gradient steps each (one model per charge: its share of them). One
 blind model keeps the mean energy of each charge: what is hidden from it is how forces, and
-differences between geometries, depend on the charge. The other knows nothing of the charge. Writes
+differences between geometries, depend on the charge. The other knows nothing of the charge. Beside
+them, from the labels alone, what no blind model can be better than. Writes
 `benchmarks/charges_<data>_<steps>.json` after each training.
 """
 
@@ -18,7 +19,18 @@ from pathlib import Path
 
 from dataset import read
 from rich.console import Console
-from strategies import Data, Predict, blind, errors, fit, fully_blind, levels, one_per_charge
+from strategies import (
+    Data,
+    Predict,
+    best_without_charge,
+    blind,
+    errors,
+    fit,
+    fully_blind,
+    levels,
+    one_per_charge,
+    root_mean_squares,
+)
 
 from defect_workflows.documents.labels import Label
 
@@ -76,6 +88,14 @@ def main() -> None:
     labels = data.learned(arguments.share)
     charges = sorted({label.charge for label in data.test})
     console, results = Console(), {}
+    limits = {
+        name: {
+            "test": root_mean_squares(*best_without_charge(data.test, known), data.test),
+            "near_minima": root_mean_squares(*best_without_charge(minima, known), minima),
+        }
+        for name, known in {"means known": True, "charge-blind": False}.items()
+    }
+    console.print("no blind model can be better than", limits)
     path = Path(__file__).with_name(f"charges_{arguments.data.stem}_{arguments.steps}.json")
     for name in arguments.variants:
         predict = VARIANTS[name](labels, arguments.steps, arguments.seed)
@@ -89,7 +109,12 @@ def main() -> None:
             "levels": level_errors(predict, minima),
         }
         console.print(name, results[name]["test"])
-        output = {"steps": arguments.steps, "share": arguments.share, "variants": results}
+        output = {
+            "steps": arguments.steps,
+            "share": arguments.share,
+            "best_possible_without_charge": limits,
+            "variants": results,
+        }
         path.write_text(json.dumps(output, indent=1) + "\n")
     console.print(f"{path}: written")
 

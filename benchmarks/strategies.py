@@ -298,15 +298,22 @@ def one_per_charge(labels: Sequence[Label], steps: int, seed: int = 1) -> Predic
 
 
 def errors(predict: Predict, test: Sequence[Label]) -> dict[str, float | None]:
+    """Return the RMSE of a model's predictions, as `root_mean_squares`."""
+    predictions = predict([label.configuration.structure for label in test])
+    return root_mean_squares([p.energy for p in predictions], [p.forces for p in predictions], test)
+
+
+def root_mean_squares(
+    energies: Sequence[float], forces: Sequence[np.ndarray], test: Sequence[Label]
+) -> dict[str, float | None]:
     """Return RMSE of energies (meV/atom), forces (meV/Å) and charge differences (meV per cell).
 
     The last is that of E(q) - E(q') at one geometry: what a level is made of.
     """
-    predictions = predict([label.configuration.structure for label in test])
-    energy = np.array([p.energy - x.energy for p, x in zip(predictions, test, strict=True)])
+    energy = np.array([e - x.energy for e, x in zip(energies, test, strict=True)])
     atoms = np.array([len(label.forces) for label in test])
     force = np.concatenate(
-        [(p.forces - np.array(x.forces)).ravel() for p, x in zip(predictions, test, strict=True)]
+        [(f - np.array(x.forces)).ravel() for f, x in zip(forces, test, strict=True)]
     )
     pairs = [
         energy[i] - energy[j]
@@ -319,6 +326,36 @@ def errors(predict: Predict, test: Sequence[Label]) -> dict[str, float | None]:
         "force_meV_per_A": 1e3 * rms(force),
         "charge_difference_meV": 1e3 * rms(np.array(pairs)) if pairs else None,
     }
+
+
+def best_without_charge(
+    test: Sequence[Label], means_known: bool
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Return energies and forces that no model can be better than if it does not see the charge.
+
+    One energy and one set of forces for each geometry, and one energy for each charge where the
+    means are known, chosen for the least squares on what is tested itself.
+
+    Returns
+    -------
+    Energies in eV, shape (labels,), and for each label its forces in eV/Å.
+    """
+    where: dict[str, int] = {}
+    for number, group in enumerate(geometries(test)):
+        where |= {label.fingerprint: number for label in group}
+    geometry = np.array([where[label.fingerprint] for label in test])
+    columns = np.eye(geometry.max() + 1)[geometry]
+    if means_known:
+        charges = np.array([label.charge for label in test])
+        columns = np.hstack([columns, charges[:, None] == np.unique(charges)])
+    energies = np.array([label.energy for label in test])
+    best = columns @ np.linalg.lstsq(columns, energies - energies.mean())[0] + energies.mean()
+    forces = [np.array(label.forces) for label in test]
+    means = [
+        np.mean([forces[i] for i in np.flatnonzero(geometry == number)], axis=0)
+        for number in range(geometry.max() + 1)
+    ]
+    return best, [means[number] for number in geometry]
 
 
 def levels(energy: Mapping[int, float]) -> dict[tuple[int, int], float]:
