@@ -80,7 +80,7 @@ def one_by_one(
         done = relaxation.run(fmax=COARSE_FORCE, steps=max_steps)
         steps += relaxation.nsteps
         zero = potential.zeros(FIDELITY, charge_of(structure), structure.atomic_numbers)[0]
-        energies.append(atoms.get_potential_energy() + zero if done else None)
+        energies.append(float(atoms.get_potential_energy() + zero) if done else None)
     return energies, steps, time.perf_counter() - began
 
 
