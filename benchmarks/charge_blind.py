@@ -1,7 +1,7 @@
 """The package's own search on a charge-aware and on a charge-blind potential: same labels, steps.
 
     python benchmarks/charge_blind.py flows/CdTe_v_Cd/campaign.yaml runs/demo \
-        benchmarks/direct_route_CdTe_v_Cd.json --steps 4000
+        benchmarks/direct_route_CdTe_v_Cd.json --steps 2000
 
 Both learn every label of a finished campaign, those at its refined ground states included, with
 the preset `small`. The blind one knows the mean energy of each charge, as in `charges.py`, and
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("campaign", type=Path)
     parser.add_argument("workdir", type=Path)
     parser.add_argument("direct", type=Path)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=2000)
     arguments = parser.parse_args()
     campaign = Campaign.from_file(arguments.campaign)
     result, found = finished_result(arguments.workdir), generated(campaign)

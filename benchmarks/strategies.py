@@ -340,22 +340,18 @@ def best_without_charge(
     -------
     Energies in eV, shape (labels,), and for each label its forces in eV/Å.
     """
-    where: dict[str, int] = {}
+    shared: dict[str, tuple[int, np.ndarray]] = {}
     for number, group in enumerate(geometries(test)):
-        where |= {label.fingerprint: number for label in group}
-    geometry = np.array([where[label.fingerprint] for label in test])
-    columns = np.eye(geometry.max() + 1)[geometry]
+        mean = np.mean([label.forces for label in group], axis=0)
+        shared |= {label.fingerprint: (number, mean) for label in group}
+    geometry, forces = zip(*(shared[label.fingerprint] for label in test), strict=True)
+    columns = np.eye(len(test))[list(geometry)]
     if means_known:
         charges = np.array([label.charge for label in test])
         columns = np.hstack([columns, charges[:, None] == np.unique(charges)])
     energies = np.array([label.energy for label in test])
     best = columns @ np.linalg.lstsq(columns, energies - energies.mean())[0] + energies.mean()
-    forces = [np.array(label.forces) for label in test]
-    means = [
-        np.mean([forces[i] for i in np.flatnonzero(geometry == number)], axis=0)
-        for number in range(geometry.max() + 1)
-    ]
-    return best, [means[number] for number in geometry]
+    return best, list(forces)
 
 
 def levels(energy: Mapping[int, float]) -> dict[tuple[int, int], float]:
