@@ -36,7 +36,7 @@ from strategies import (
 
 from defect_workflows.documents.labels import Label
 from defect_workflows.mlip.dataset import ids
-from defect_workflows.mlip.predict import Device, resolve_device
+from defect_workflows.mlip.load import Device, resolve_device
 from defect_workflows.mlip.select import select
 
 SHARES = (0.05, 0.1, 0.2, 0.4)

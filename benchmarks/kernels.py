@@ -29,9 +29,9 @@ from strategies import MODELS, device_name
 from defect_workflows.documents.defects import BULK
 from defect_workflows.mlip.baseline import fit_reference
 from defect_workflows.mlip.dataset import default_dtype
+from defect_workflows.mlip.load import resolve_device
 from defect_workflows.mlip.model import accelerated, build_model, plain
 from defect_workflows.mlip.optimise import Training
-from defect_workflows.mlip.predict import resolve_device
 from defect_workflows.mlip.presets import Preset
 from defect_workflows.mlip.train import graphs_of
 

@@ -25,13 +25,8 @@ from defect_workflows.mlip import train
 from defect_workflows.mlip.audit import make_dataset, sides_of
 from defect_workflows.mlip.baseline import fit_reference
 from defect_workflows.mlip.dataset import Splits, harsh, split_labels
-from defect_workflows.mlip.predict import (
-    Device,
-    Potential,
-    Prediction,
-    load_model,
-    resolve_device,
-)
+from defect_workflows.mlip.load import Device, load_model, resolve_device
+from defect_workflows.mlip.predict import Potential, Prediction
 from defect_workflows.mlip.presets import PRESETS, Preset
 from defect_workflows.mlip.select import select
 

@@ -32,7 +32,8 @@ from defect_workflows.mlip.calibration import (
 from defect_workflows.mlip.dataset import unique
 from defect_workflows.mlip.domain import trained_atoms
 from defect_workflows.mlip.evaluate import compared, error_table, parity_points
-from defect_workflows.mlip.predict import Device, Potential, load_model, resolve_device
+from defect_workflows.mlip.load import Device, load_model, resolve_device
+from defect_workflows.mlip.predict import Potential
 from defect_workflows.mlip.train import prepare
 from defect_workflows.mlip.zero import fit_shifts, shifted
 

@@ -62,7 +62,7 @@ def read_foundation(path: Path) -> tuple[Any, str]:
         raise _refusal(path, f"heads {', '.join(model.heads)}; mace_select_head keeps one")
     if hasattr(model, "joint_embedding"):
         raise _refusal(path, f"an embedding of {', '.join(model.embedding_specs)} already")
-    # as in load_model: map_location does not reach e3nn's compiled parts
+    # as when a model is loaded: map_location does not reach e3nn's compiled parts
     return model.to("cpu").double().eval(), hashlib.sha256(content).hexdigest()
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 import defect_workflows.mlip.quiet  # noqa: F401
 
 # isort: split
-import base64
 import copy
-import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,16 +24,16 @@ from defect_workflows.fidelity import Fidelity, head_index
 from defect_workflows.mlip.committee import CommitteeModel, Doubt
 from defect_workflows.mlip.dataset import atomic_data
 from defect_workflows.mlip.domain import Domain, invariants
+from defect_workflows.mlip.load import Device, kept_model, resolve_device
 from defect_workflows.mlip.zero import spread_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
+    from defect_workflows.documents.potential import PotentialDocument
 
-Device = Literal["auto", "cpu", "cuda"]
-BATCH_ATOMS = {"cpu": 512, "cuda": 8192}
-"""Atoms per batch; on a CPU larger batches fall out of the cache and gain nothing."""
+BATCH_ATOMS = {"cpu": 1024, "cuda": 8192}
+"""Atoms per batch; on a CPU larger ones gain nothing."""
 
 
 @dataclass(frozen=True)
@@ -67,38 +64,6 @@ class Prediction:
     forces: np.ndarray
     force_spread: np.ndarray
     distance: float
-
-
-def resolve_device(device: Device) -> torch.device:
-    """Return the torch device of a setting; 'auto' takes a GPU when there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PotentialError("device: found 'cuda', but torch sees no GPU here; expected 'cpu'")
-    return torch.device(device)
-
-
-def load_model(member: CommitteeMember, device: torch.device) -> Any:
-    """Load the MACE model of a committee member in double precision.
-
-    Raises
-    ------
-    PotentialError
-        If the bytes do not have the recorded hash: a model is a pickle, so it is refused unread.
-    """
-    content = base64.b64decode(member.model)
-    found = hashlib.sha256(content).hexdigest()
-    if found != member.sha256:
-        raise PotentialError(
-            f"model of seed {member.seed}: found sha256 {found[:12]}, expected "
-            f"{member.sha256[:12]}; refused unread"
-        )
-    # weights_only=False: MACE models are whole pickled modules; the hash above vouches for them
-    model = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
-    for parameter in model.parameters():
-        parameter.requires_grad = False
-    # e3nn's compiled parts come back on the device they were saved from, whatever map_location says
-    return model.to(device).double().eval()
 
 
 class Potential:
@@ -137,7 +102,7 @@ class Potential:
             If a hash differs, or a model's heads are not those of the document.
         """
         where = resolve_device(device)
-        models = [load_model(member, where) for member in document.members]
+        models = [kept_model(member, where) for member in document.members]
         for member, model in zip(document.members, models, strict=True):
             if list(model.heads) != list(document.heads):
                 raise PotentialError(

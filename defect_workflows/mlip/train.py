@@ -38,10 +38,10 @@ from defect_workflows.mlip.dataset import (
     unique,
 )
 from defect_workflows.mlip.foundation import align, read_foundation, transplant
+from defect_workflows.mlip.load import load_model, resolve_device
 from defect_workflows.mlip.localise import bulk_at_every_charge
 from defect_workflows.mlip.model import accelerated, build_model, plain
 from defect_workflows.mlip.optimise import Training
-from defect_workflows.mlip.predict import load_model, resolve_device
 from defect_workflows.mlip.presets import PRESETS, Preset
 
 if TYPE_CHECKING:

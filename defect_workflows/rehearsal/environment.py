@@ -10,8 +10,8 @@ from defect_workflows.settings import PREFIX
 
 from .potcars import write_potcars
 
-POLL = 0.2
-"""Seconds between custodian's looks at a run: its own 10 s would outlast the run."""
+POLL = 0.05
+"""Seconds between custodian's looks at a run of two: its own 10 s would outlast it."""
 ERRORS = 2
 """Corrections after which a run is given up: most of them change nothing for the stand-in."""
 PATIENCE = 120.0

@@ -40,20 +40,18 @@ def surroundings(structure: Structure) -> np.ndarray:
         Sorted distances in Å from every atom to its neighbours of every element (in alphabetical
         order); k is as large as needed and the rest is filled up with `RADIUS`.
     """
-    symbols = np.array([site.specie.symbol for site in structure])
+    elements, element_of = np.unique(
+        [site.specie.symbol for site in structure], return_inverse=True
+    )
     centres, neighbours, _, distances = structure.get_neighbor_list(RADIUS)
-    seen = [
-        [
-            np.sort(distances[(centres == atom) & (symbols[neighbours] == element)])
-            for element in sorted(set(symbols))
-        ]
-        for atom in range(len(structure))
-    ]
-    table = np.full((len(seen), len(seen[0]), max(len(v) for row in seen for v in row)), RADIUS)
-    for atom, row in enumerate(seen):
-        for element, values in enumerate(row):
-            table[atom, element, : len(values)] = values
-    return table
+    # a group of neighbours for every atom and element
+    groups = centres * len(elements) + element_of[neighbours]
+    order = np.lexsort((distances, groups))
+    sizes = np.bincount(groups, minlength=len(structure) * len(elements))
+    places = np.arange(len(order)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    table = np.full((len(sizes), sizes.max()), RADIUS)
+    table[groups[order], places] = distances[order]
+    return table.reshape(len(structure), len(elements), -1)
 
 
 def difference(first: Structure, second: Structure) -> float:

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+import torch_sim as ts
 from pymatgen.core import Structure
+from torch_sim.models.interface import ModelInterface
 
 from defect_workflows.documents.labels import Label
-from defect_workflows.mlip.predict import Potential
+from defect_workflows.mlip.predict import BATCH_ATOMS, Potential
 from defect_workflows.search.cluster import displacements
 from defect_workflows.search.relax import FIDELITY, with_positions
 
@@ -109,16 +112,30 @@ def second_derivatives(potential: Potential, structure: Structure) -> np.ndarray
     array, shape (3n, 3n)
         Symmetric; eigenvalues are the absolute values of the true ones, and at least `SOFTEST`.
     """
-    ways = PROBE * np.eye(3 * len(structure))
-    displaced = [
-        with_positions(structure, structure.cart_coords + way.reshape(-1, 3)) for way in ways
-    ]
-    here, *there = (
-        p.forces.ravel() for p in potential.guide.predict([structure, *displaced], FIDELITY)
-    )
-    raw = (here - np.array(there)) / PROBE
+    guide = potential.guide
+    model = guide.torchsim_model(FIDELITY)
+    still = guide.state([structure], FIDELITY)
+    ways = PROBE * torch.eye(3 * len(structure), device=still.device, dtype=still.dtype)
+    at_once = max(1, BATCH_ATOMS[still.device.type] // len(structure))
+    there = torch.cat([_forces(model, still, some) for some in ways.split(at_once)])
+    raw = ((_forces(model, still, 0 * ways[:1]) - there) / PROBE).cpu().numpy()
     values, vectors = np.linalg.eigh((raw + raw.T) / 2)
     return (vectors * np.maximum(np.abs(values), SOFTEST)) @ vectors.T
+
+
+def _forces(model: ModelInterface, state: ts.SimState, ways: torch.Tensor) -> torch.Tensor:
+    """Return the forces in eV/Å on one system, displaced in several ways at once.
+
+    Parameters
+    ----------
+    model, state
+        The model and the system of n atoms.
+    ways
+        Displacements in Å, shape (ways, 3n); that of the forces too.
+    """
+    displaced = ts.concatenate_states([state] * len(ways))
+    displaced.positions = displaced.positions + ways.reshape(-1, 3)
+    return model(displaced)["forces"].reshape(ways.shape)
 
 
 def updated(second: np.ndarray, way: np.ndarray, change: np.ndarray) -> np.ndarray:

@@ -17,8 +17,9 @@ from defect_workflows.documents.labels import Label
 from defect_workflows.documents.potential import CommitteeMember
 from defect_workflows.errors import PotentialError
 from defect_workflows.mlip import assemble, train
+from defect_workflows.mlip.load import load_model
 from defect_workflows.mlip.localise import bulk_at_every_charge
-from defect_workflows.mlip.predict import Potential, load_model
+from defect_workflows.mlip.predict import Potential
 
 from .solid import TINY
 

@@ -13,7 +13,7 @@ import torch
 
 from defect_workflows.documents.potential import CommitteeMember
 from defect_workflows.mlip.checkpoint import Checkpoint
-from defect_workflows.mlip.predict import load_model
+from defect_workflows.mlip.load import load_model
 
 from . import killed_script
 

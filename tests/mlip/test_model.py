@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,10 +9,9 @@ import torch
 
 from defect_workflows.campaign import PotentialSettings
 from defect_workflows.documents.labels import Label
-from defect_workflows.documents.potential import CommitteeMember
 from defect_workflows.mlip import assemble, train
 from defect_workflows.mlip.model import accelerated, build_model, plain
-from defect_workflows.mlip.predict import Potential, load_model
+from defect_workflows.mlip.predict import Potential
 
 from .solid import TINY
 
@@ -45,25 +42,3 @@ def test_on_a_gpu_the_stored_model_is_plain(
     for one, other in zip(here, back, strict=True):
         assert other.energy == pytest.approx(one.energy, abs=1e-6)
         assert other.forces == pytest.approx(one.forces, abs=1e-6)
-
-
-def test_a_loaded_model_is_moved_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    class CompiledPart(torch.nn.Module):
-        """As e3nn's: it is where it was saved, and only `to` moves it."""
-
-        place = "cpu"
-
-        def _apply(self, function: object, recurse: bool = True) -> CompiledPart:
-            self.place = function(torch.zeros(0, device=self.place)).device.type  # type: ignore[operator]
-            return self
-
-    saved = CompiledPart()
-    monkeypatch.setattr(torch, "load", lambda *_, **__: saved)
-    content = b"a model"
-    member = CommitteeMember.model_construct(
-        seed=1,
-        sha256=hashlib.sha256(content).hexdigest(),
-        model=base64.b64encode(content).decode(),
-    )
-    load_model(member, torch.device("meta"))
-    assert saved.place == "meta"

@@ -18,7 +18,8 @@ from defect_workflows.documents.labels import Label
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
 from defect_workflows.errors import MissingChargeError, PotentialError, UnknownFidelityError
 from defect_workflows.mlip import assemble, train
-from defect_workflows.mlip.predict import Potential, load_model
+from defect_workflows.mlip.load import load_model
+from defect_workflows.mlip.predict import Potential
 
 from .solid import TINY, energy_and_forces
 
