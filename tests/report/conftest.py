@@ -140,7 +140,7 @@ def levels(*, rehearsal: bool = True) -> DefectLevelsDocument:
             formation_energy={0: 2.10, -1: 2.72, -2: 2.98}[charge],
             correction=Correction(scheme="eFNV", energy=0.19 * charge**2, error=0.006 * -charge),
             verified=True, potential_energy_error=0.004 - 0.003 * charge,
-            energy_mlip=ENERGY[charge] + 0.01, max_force=0.021,
+            energy_mlip=ENERGY[charge] + 0.01, energy_mlip_error=0.03, max_force=0.021,
             warnings=["unstable_charge_state"] if charge == -1 else [],
         )
         for charge in CHARGES

@@ -80,6 +80,7 @@ def test_page_shows_everything_and_stands_alone(folder):
     assert "never lowest &lt;b&gt;" in page
     assert "http" not in page
     assert "{{" not in page
+    assert page.count("<td>0.010 ± 0.030</td>") == 3  # the potential alone, in each charge state
 
 
 def test_page_has_the_card_of_the_potential(folder):
