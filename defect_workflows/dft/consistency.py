@@ -12,7 +12,7 @@ from pymatgen.core import Structure
 
 from defect_workflows.documents.calculations import FinishedCalculation
 from defect_workflows.documents.labels import KpointMesh, Label, LevelOfTheory
-from defect_workflows.documents.levels import LevelWarning
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import LevelOfTheoryError
 
 CELL_TOLERANCE = 0.01

@@ -26,7 +26,7 @@ from defect_workflows.documents.calculations import FinishedCalculation, Frame
 from defect_workflows.documents.defects import ChargedConfiguration, Origin
 from defect_workflows.documents.ingest import RefusedFrame
 from defect_workflows.documents.labels import Label, LabelSet, LevelOfTheory
-from defect_workflows.documents.levels import LevelWarning
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import CalculationError, UnknownFidelityError
 from defect_workflows.fidelity import Fidelity, fidelity_of, is_standard
 

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from defect_workflows.documents.base import Document
-from defect_workflows.documents.levels import LevelWarning
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.fidelity import Fidelity
 
 

@@ -16,6 +16,7 @@ from defect_workflows.documents.base import (
 )
 from defect_workflows.documents.calculations import FinishedCalculation
 from defect_workflows.documents.labels import Label, PlanarPotential
+from defect_workflows.documents.warnings import LevelWarning
 
 Scheme = Literal["eFNV", "FNV", "none"]
 
@@ -78,13 +79,6 @@ class LevelCalculation(Document):
 
 
 _SAME = set(LevelCalculation.model_fields) - {"functional"}
-
-
-class LevelWarning(Document):
-    """Something that a careful referee would notice."""
-
-    code: str = Field(description="Stable code, e.g. level_outside_gap.")
-    message: str = Field(description="One line.")
 
 
 class Correction(Document):

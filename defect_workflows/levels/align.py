@@ -13,7 +13,8 @@ from pymatgen.core import Structure
 from pymatgen.util.coord import pbc_shortest_vectors
 
 from defect_workflows.documents.labels import PlanarPotential
-from defect_workflows.documents.levels import LevelCalculation, LevelWarning
+from defect_workflows.documents.levels import LevelCalculation
+from defect_workflows.documents.warnings import LevelWarning
 
 SHIFTED = 0.01
 """A median displacement of the atoms above this is a rigid shift, Å; below it changes nothing."""

@@ -14,10 +14,10 @@ from defect_workflows.documents.levels import (
     Degeneracy,
     HostStates,
     LevelCalculation,
-    LevelWarning,
     Scheme,
     StateAnalysis,
 )
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.levels.corrections import correct
 from defect_workflows.levels.entries import calculated_entry
 

@@ -14,11 +14,11 @@ from defect_workflows.documents.levels import (
     ChemicalPotentialLimit,
     Correction,
     LevelCalculation,
-    LevelWarning,
     SiteProfile,
     StateAnalysis,
 )
 from defect_workflows.documents.verification import RoundRecord
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.levels.states import StateCalculation
 
 logger = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Notes:
     def add(self, code: str, message: str, state: str | None = None) -> None:
         """Note a warning, of the whole result or of a state by name."""
         logger.info("%s: %s", code, message)
-        self.all.append(LevelWarning(code=code, message=message))
+        self.all.append(LevelWarning(code=code, message=message, state=state))
         if state is not None:
             self.of_state.setdefault(state, []).append(code)
 

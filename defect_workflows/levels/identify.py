@@ -11,7 +11,8 @@ from pymatgen.entries.computed_entries import ComputedStructureEntry
 from defect_workflows.calculations import state_name
 from defect_workflows.documents.base import Vector3D
 from defect_workflows.documents.defects import DefectState
-from defect_workflows.documents.levels import LevelCalculation, LevelWarning
+from defect_workflows.documents.levels import LevelCalculation
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import IdentificationError
 from defect_workflows.levels.align import in_frame
 from defect_workflows.levels.entries import CELL_TOLERANCE, bare, cell_difference

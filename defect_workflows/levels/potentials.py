@@ -9,7 +9,8 @@ from typing import Any
 from pymatgen.core import Composition
 from pymatgen.entries.computed_entries import ComputedEntry
 
-from defect_workflows.documents.levels import ChemicalPotentialLimit, LevelWarning
+from defect_workflows.documents.levels import ChemicalPotentialLimit
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import InputError
 
 GIVEN = "given"

@@ -25,10 +25,10 @@ from defect_workflows.documents.levels import (
     ChemicalPotentialLimit,
     LevelCalculation,
     LevelsResult,
-    LevelWarning,
     StateError,
     StepTime,
 )
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import CalculationError, CampaignError, InputError
 from defect_workflows.levels.checks import Notes, note_band_edges, note_convergence, note_locpot
 from defect_workflows.levels.fermi import fermi_levels

@@ -28,7 +28,6 @@ from defect_workflows.documents.levels import (
     Correction,
     DefectLevelsDocument,
     LevelsResult,
-    LevelWarning,
     StateEnergy,
     TransitionLevel,
 )
@@ -46,6 +45,7 @@ from defect_workflows.documents.search import (
     VerifiedCandidate,
 )
 from defect_workflows.documents.verification import RoundRecord, StateCheck
+from defect_workflows.documents.warnings import LevelWarning
 
 CHARGES = (0, -1, -2)
 ENERGY = {0: -205.2, -1: -203.4, -2: -201.6}

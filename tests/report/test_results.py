@@ -10,7 +10,8 @@ from rich.console import Console
 from defect_workflows.campaign import Campaign
 from defect_workflows.documents.campaign import CampaignResult, count_single_points
 from defect_workflows.documents.labels import LabelSet, RefusedLabel
-from defect_workflows.documents.levels import DefectLevelsDocument, LevelWarning
+from defect_workflows.documents.levels import DefectLevelsDocument
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import InputError
 from defect_workflows.report.jobs import summarise
 from defect_workflows.report.levels import print_warnings
