@@ -28,7 +28,7 @@ STANDARD_SCREENING = (0.2, 0.208)
 class Functional(Protocol):
     """What a level of theory says of its functional."""
 
-    functional: str
+    functional: str | None
     exact_exchange: float
     screening: float
 
@@ -60,6 +60,11 @@ def fidelity_of(theory: Functional) -> Fidelity:
     UnknownFidelityError
         If the functional is none of those with a fidelity.
     """
+    if theory.functional is None:
+        raise UnknownFidelityError(
+            "functional: not named (GGA and METAGGA), expected it: put the vasprun.xml or the "
+            "INCAR of the run beside its OUTCAR"
+        )
     if theory.functional == "PE+HF":
         return "hse06" if theory.screening > 0 else "pbe0"
     fidelity = _SEMILOCAL.get(theory.functional)
@@ -73,7 +78,7 @@ def fidelity_of(theory: Functional) -> Fidelity:
 
 def is_standard(theory: Functional) -> bool:
     """Tell whether a hybrid has the parameters of its name; semi-local functionals have none."""
-    if not theory.functional.endswith("+HF"):
+    if theory.functional is None or not theory.functional.endswith("+HF"):
         return True
     screened = theory.screening == 0 or theory.screening in STANDARD_SCREENING
     return theory.exact_exchange == STANDARD_EXCHANGE and screened

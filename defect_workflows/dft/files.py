@@ -8,7 +8,7 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from defect_workflows.errors import CalculationError
@@ -33,16 +33,30 @@ class RunFiles:
         What stands behind the usual names, e.g. ``_relax``; empty for the usual names.
     vasprun, outcar
         The files; at least one of them is there.
+    part, parts
+        Number, from 1, of the run in an OUTCAR that holds several (a restart was appended to it),
+        and how many it holds. None for the last one.
+    unreadable
+        One line for each file that holds the same under another name and cannot be read.
     """
 
     suffix: str
     vasprun: Path | None
     outcar: Path | None
+    part: int | None = None
+    parts: int = 1
+    unreadable: list[str] = field(default_factory=list)
 
     @property
     def paths(self) -> list[Path]:
         """The files that are there."""
         return [path for path in (self.vasprun, self.outcar) if path is not None]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the files, with the run where one holds several."""
+        run = f" (run {self.part} of {self.parts})" if self.parts > 1 else ""
+        return [path.name + (run if path == self.outcar else "") for path in self.paths]
 
 
 def run_files(directory: Path) -> RunFiles:
@@ -79,6 +93,7 @@ def all_runs(directory: Path) -> list[RunFiles]:
         found = "a file" if directory.exists() else "nothing"
         raise CalculationError(f"{directory}: found {found}, expected a folder")
     candidates: dict[str, dict[str, Path]] = {}
+    unreadable: dict[str, list[str]] = {}
     for path in sorted(directory.iterdir(), key=lambda path: (len(path.name), path.name)):
         bare = _COMPRESSED.sub("", path.name)
         for name in OUTPUTS:
@@ -86,15 +101,36 @@ def all_runs(directory: Path) -> list[RunFiles]:
             # OUTCARS or vasprun.xml2 are other things; a suffix starts with a separator
             if bare.startswith(name) and not suffix[:1].isalnum() and path.is_file():
                 known = candidates.setdefault(suffix, {}).setdefault(name, path)
-                if known != path and content(known) != content(path):
-                    raise CalculationError(
-                        f"{directory}: found {known.name} and {path.name} with different "
-                        "content, expected one of them"
-                    )
+                if known != path:
+                    kept, reasons = _one_of(directory, known, path)
+                    candidates[suffix][name] = kept
+                    unreadable.setdefault(suffix, []).extend(reasons)
     return [
-        RunFiles(suffix, found.get("vasprun.xml"), found.get("OUTCAR"))
+        RunFiles(
+            suffix,
+            found.get("vasprun.xml"),
+            found.get("OUTCAR"),
+            unreadable=unreadable.get(suffix, []),
+        )
         for suffix, found in sorted(candidates.items())
     ]
+
+
+def _one_of(directory: Path, one: Path, other: Path) -> tuple[Path, list[str]]:
+    """Return which of two files with the same name counts, and why the other cannot be read."""
+    reasons: dict[Path, str] = {}
+    found: dict[Path, bytes] = {}
+    for path in (one, other):
+        try:
+            found[path] = content(path)
+        except CalculationError as error:
+            reasons[path] = str(error)
+    if len(found) == 2 and found[one] != found[other]:
+        raise CalculationError(
+            f"{directory}: found {one.name} and {other.name} with different content, expected one "
+            "of them"
+        )
+    return (one, []) if len(found) != 1 else (*found, [*reasons.values()])
 
 
 def beside(directory: Path, name: str) -> Path | None:

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import re
 import time
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pymatgen.core import Structure
-from pymatgen.io.vasp import Incar, Poscar
+from pymatgen.io.vasp import Poscar
 
-from defect_workflows.charge import charge_from_nelect, with_charge
+from defect_workflows.charge import with_charge
 from defect_workflows.dft import files
 from defect_workflows.dft.files import RunFiles
+from defect_workflows.dft.incar import add_incar
 from defect_workflows.dft.locpot import planar_averages
-from defect_workflows.dft.outcar import UNTOLD, parse_outcar, refine, spin_channels
+from defect_workflows.dft.merge import BROKEN, Parsed, one_line, parse
+from defect_workflows.dft.outcar import refine
 from defect_workflows.dft.projections import band_edge_orbitals
-from defect_workflows.dft.raw import Run, Step
+from defect_workflows.dft.raw import Run, Step, spin_channels
 from defect_workflows.dft.theory import flag, level_of_theory, number
-from defect_workflows.dft.vasprun import parse_vasprun
 from defect_workflows.documents.base import Matrix3D, Vector3D
 from defect_workflows.documents.calculations import FinishedCalculation, Frame
 from defect_workflows.documents.labels import PlanarPotential
 from defect_workflows.errors import CalculationError, InvalidChargeError
-
-SAME_ENERGY = 1e-4
-"""Energies of one step in two files of one run differ by less, in eV."""
-
-ELECTRONS_TOLERANCE = 0.01
 
 
 def read_calculation(
@@ -90,30 +84,22 @@ def read_run(
         Take decimals of positions from CONTCAR or POSCAR.
     """
     start = time.perf_counter()
-    where = found.paths[-1]
+    where = directory / found.names[-1]
     try:
-        run, notes = _parse(found, partial, projections)
-        return _document(
-            directory, found, run, notes, planes=planes, partial=partial, refined=refined
-        ).model_copy(update={"seconds": time.perf_counter() - start})
-    except InvalidChargeError as error:
-        raise CalculationError(f"{where}: {error}") from None
-    # of numbers that are none, wherever they turn up
-    except (ValueError, LookupError, OverflowError, np.linalg.LinAlgError) as error:
-        raise CalculationError(f"{where}: {_one_line(error)}") from None
+        parsed = parse(found, partial, projections)
+        where = directory / parsed.files.names[-1]
+        document = _document(directory, parsed, planes=planes, partial=partial, refined=refined)
+    except (InvalidChargeError, *BROKEN) as error:
+        raise CalculationError(f"{where}: {one_line(error)}") from None
+    seconds = time.perf_counter() - start
+    return document.model_copy(update={"seconds": seconds, "unusable": parsed.unusable})
 
 
 def _document(
-    directory: Path,
-    found: RunFiles,
-    run: Run,
-    notes: list[str],
-    *,
-    planes: bool,
-    partial: bool,
-    refined: bool,
+    directory: Path, parsed: Parsed, *, planes: bool, partial: bool, refined: bool
 ) -> FinishedCalculation:
-    where = found.paths[-1]
+    run, notes = parsed.run, parsed.notes
+    where = directory / parsed.files.names[-1]
     if not run.steps:
         raise CalculationError(f"{where}: found no complete ionic step, expected at least one")
     last = run.steps[-1]
@@ -121,10 +107,10 @@ def _document(
         raise CalculationError(f"{where}: is cut off: the run did not end")
     if last.problem and not partial:
         raise CalculationError(f"{where}: last ionic step: {last.problem}")
-    read = [path.name for path in found.paths]
-    if refined and found.vasprun is None:
-        read += _refine(directory, run, notes) + _from_incar(directory, run, notes)
-    charge = charge_from_nelect(run.nelect, Counter(run.symbols), _valences(where, run))
+    read = parsed.files.names
+    if refined and parsed.files.vasprun is None:
+        read += _refine(directory, run, notes) + add_incar(directory, run, notes)
+    charge = run.charge
     frames = [_frame(run, step, charge) for step in run.steps if not step.problem]
     if not frames:
         raise CalculationError(f"{where}: ionic step {last.number}: {last.problem}")
@@ -137,7 +123,7 @@ def _document(
         energy=frames[-1].energy,
         forces=frames[-1].forces,
         nelect=run.nelect,
-        valences=_valences(where, run),
+        valences=_valences(run),
         level_of_theory=level_of_theory(run),
         scf_converged=frames[-1].scf_converged,
         ionic_converged=run.ionic_converged,
@@ -158,61 +144,9 @@ def _document(
     )
 
 
-def _parse(found: RunFiles, partial: bool, projections: bool) -> tuple[Run, list[str]]:
-    """Return what the files of a run say together, and what only one of them says."""
-    runs = []
-    for path, parse in (
-        (found.vasprun, lambda data: parse_vasprun(data, partial, projections)),
-        (found.outcar, lambda data: parse_outcar(files.as_text(data))),
-    ):
-        if path is None:
-            continue
-        try:
-            runs.append(parse(files.content(path)))
-        except (ValueError, LookupError, OverflowError, np.linalg.LinAlgError) as error:
-            raise CalculationError(f"{path}: {_one_line(error)}") from None
-    if len(runs) == 1:
-        return runs[0], []
-    xml, outcar = runs
-    _check_same(found, xml, outcar)
-    for step, other in zip(xml.steps, outcar.steps, strict=False):
-        step.scf_converged = other.scf_converged
-    # the file with more decimals, completed by the one that says how the run went
-    xml.ended = xml.ended and outcar.ended
-    xml.ionic_converged = outcar.ionic_converged
-    xml.magnetization = outcar.magnetization
-    xml.site_potentials = outcar.site_potentials
-    xml.rehearsal = xml.rehearsal or outcar.rehearsal
-    xml.bands = xml.bands or outcar.bands
-    xml.settings = outcar.settings | xml.settings
-    del xml.steps[len(outcar.steps) :]
-    return xml, [note for note in outcar.left_out if note not in xml.left_out]
-
-
-def _check_same(found: RunFiles, xml: Run, outcar: Run) -> None:
-    """Refuse two files that are not of the same run."""
-    pair = f"{found.vasprun}: is of another run than {found.outcar and found.outcar.name}"
-    if xml.symbols != outcar.symbols:
-        raise CalculationError(f"{pair}: found other atoms")
-    if abs(xml.nelect - outcar.nelect) > ELECTRONS_TOLERANCE:
-        raise CalculationError(f"{pair}: found {xml.nelect:g} and {outcar.nelect:g} electrons")
-    if xml.ended and outcar.ended and len(xml.steps) != len(outcar.steps):
-        raise CalculationError(
-            f"{pair}: found {len(xml.steps)} and {len(outcar.steps)} ionic steps"
-        )
-    for step, other in zip(xml.steps, outcar.steps, strict=False):
-        if not (step.problem or other.problem or abs(step.energy - other.energy) < SAME_ENERGY):
-            raise CalculationError(
-                f"{pair}: step {step.number}: found {step.energy:.6f} and {other.energy:.6f} eV"
-            )
-
-
-def _valences(where: Path, run: Run) -> dict[str, float]:
-    valences: dict[str, float] = {}
-    for kind in run.species:
-        if valences.setdefault(kind.symbol, kind.valence) != kind.valence:
-            raise CalculationError(f"{where}: {kind.symbol}: found two ZVAL, expected one")
-    return valences
+def _valences(run: Run) -> dict[str, float]:
+    """Return the ZVAL of every POTCAR by its name: H1.25 and H.75 are two."""
+    return {kind.title.split()[1]: kind.valence for kind in run.species}
 
 
 def _frame(run: Run, step: Step, charge: int) -> Frame:
@@ -250,21 +184,6 @@ def _refine(directory: Path, run: Run, notes: list[str]) -> list[str]:
     return []
 
 
-def _from_incar(directory: Path, run: Run, notes: list[str]) -> list[str]:
-    """Add settings that an OUTCAR of VASP 5 does not tell; return the files that had them."""
-    path = files.beside(directory, "INCAR")
-    if path is None or not UNTOLD - set(run.settings):
-        return []
-    incar = {key: str(value) for key, value in Incar.from_str(files.text(path)).items()}
-    if abs(number(incar, "ENCUT", 0.0) - number(run.settings, "ENCUT", 0.0)) > 0.1:
-        notes.append(f"{path.name}: has another ENCUT than the calculation, is not used")
-        return []
-    settings = {name: re.sub(r"[\[\],]", " ", incar[name]) for name in UNTOLD & set(incar)}
-    unnamed = run.settings.get("IVDW") == "-1"
-    run.settings |= {k: v for k, v in settings.items() if k not in run.settings or unnamed}
-    return [path.name] if settings else []
-
-
 def _projected(run: Run, structure: Structure) -> Any:
     if run.projections is None or run.bands is None:
         return None
@@ -295,7 +214,3 @@ def matrix(rows: np.ndarray) -> Matrix3D:
     """Return an array of shape (3, 3) as a document has it."""
     a, b, c = vectors(rows)
     return a, b, c
-
-
-def _one_line(error: Any) -> str:
-    return " ".join(str(error).split())[:200]

@@ -7,25 +7,26 @@ whole file; here the few blocks that count are found by their headings.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import numpy as np
 
+from defect_workflows.dft.header import read_header, read_lattice
 from defect_workflows.dft.raw import (
+    ELECTRONS_TOLERANCE,
     KILOBAR,
     REHEARSAL_MARK,
     Bands,
     Run,
-    Species,
     Step,
-    element,
     is_relaxation,
     numbers,
+    spin_channels,
 )
 
+_VERSION = re.compile(r"^ *vasp\.\d", re.MULTILINE)
 _ITERATION = re.compile(r"^[- ]*-+ Iteration +\d", re.MULTILINE)
 _STEP_END = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
-_PARAMETERS = "Startparameter for this run"
-_LATTICE = "direct lattice vectors"
 _FORCES = "TOTAL-FORCE (eV/Angst)"
 _POTENTIALS = "average (electrostatic) potential at core"
 _FERMI = "E-fermi :"
@@ -40,32 +41,24 @@ _ENERGY = re.compile(
     r"free +energy +TOTEN +=\s*(\S+) +eV\s+energy +without entropy *=\s*(\S+)"
     r" +energy\(sigma->0\) *=\s*(\S+)[ ]*\n"
 )
-_TITEL = re.compile(r"^ +TITEL +=\s*(\S.*?)\s*$", re.MULTILINE)
-_ZVAL = re.compile(r"ZVAL +=\s*(\S+) +mass and valenz")
-_COUNTS = re.compile(r"ions per type =\s*([\d\s]+)\n")
-_ATOMS = re.compile(r"NIONS =\s*(\d+)")
-_KPOINTS = re.compile(r"NKPTS =\s*(\d+)")
-_DIVISIONS = re.compile(r"generate k-points for:\s*(\d+)\s+(\d+)\s+(\d+)")
 _MOMENT = re.compile(r"number of electron\s+(\S+)\s+magnetization([^\n]*)\n")
 _BAND_BLOCK = re.compile(
     r"k-point +(?:\d+|\*+) *:([^\n]*)\n[^\n]*band energies[^\n]*\n((?: +\d+ [^\n]+\n)+)"
 )
 _SITE = re.compile(r"(\d+)\s*(-?\d+\.\d{4}|\*+|-?nan)", re.IGNORECASE)
-_SETTINGS = (
-    "PREC", "ISPIN", "LNONCOLLINEAR", "LSORBIT", "ENCUT", "NELM", "EDIFF", "LREAL", "EDIFFG", "NSW",
-    "IBRION", "ISIF", "NELECT", "NUPDOWN", "ISMEAR", "SIGMA", "LVTOT", "LVHAR", "GGA", "LHFCALC",
-    "AEXX", "HFSCREEN", "NKREDX", "NKREDY", "NKREDZ", "LUSE_VDW", "LEPSILON",
-)  # fmt: skip
-# VASP does not echo these, or not in every version: what the INCAR said, repeated at the top.
-_FROM_INCAR = ("METAGGA", "IVDW", "LVDW", "LDAU", "LDAUL", "LDAUU", "LDAUJ")
-UNTOLD = set(_FROM_INCAR)
-"""Settings that an OUTCAR may not tell."""
 
-ELECTRONS_TOLERANCE = 0.05
+LARGEST_CHARGE = 10
+"""No defect is charged beyond this, e."""
+
+
+def runs_in(text: str) -> list[str]:
+    """Return the text of each run that an OUTCAR holds: restarts are appended by some."""
+    begins = [match.start() for match in _VERSION.finditer(text)][1:]
+    return [text[begin:end] for begin, end in pairwise([0, *begins, len(text)])]
 
 
 def parse_outcar(text: str) -> Run:
-    """Return what an OUTCAR says.
+    """Return what an OUTCAR of one run says.
 
     Raises
     ------
@@ -73,26 +66,24 @@ def parse_outcar(text: str) -> Run:
         One line: what is missing or no number.
     """
     first = _ITERATION.search(text)
-    header = text[: first.start()] if first else text
-    species = _species(header)
-    settings = _settings(header)
-    if "IVDW" not in settings and _DISPERSION in text:
-        settings["IVDW"] = "-1"
-    kpoints, weights = _kpoints(header)
-    atoms = sum(kind.count for kind in species)
-    steps, left_out, last, rest = _steps(text, len(header), atoms)
-    _check_electrons(last, settings, steps)
+    begin = first.start() if first else len(text)
+    header = read_header(text[:begin])
+    settings, kpoints, weights = header.settings, header.kpoints, header.weights
+    atoms = sum(kind.count for kind in header.species)
+    steps, left_out, last, rest = _steps(text, begin, header.lattice, atoms)
+    if "IVDW" not in settings and steps:
+        # a pairwise correction is printed with every energy
+        settings["IVDW"] = "-1" if _DISPERSION in text else "0"
     bands = _bands(last, settings, kpoints, weights)
     if not len(kpoints) and bands is not None:
         kpoints, weights = bands.kpoints, bands.weights
-    divisions = _DIVISIONS.search(header)
     ended = _TIMING in rest
-    return Run(
-        species=species,
+    run = Run(
+        species=header.species,
         settings=settings,
         kpoints=kpoints,
         weights=weights,
-        divisions=(int(divisions[1]), int(divisions[2]), int(divisions[3])) if divisions else None,
+        divisions=header.divisions,
         steps=steps,
         left_out=[] if ended else left_out,  # a linear response iterates on after the last step
         bands=bands,
@@ -102,66 +93,14 @@ def parse_outcar(text: str) -> Run:
         magnetization=_magnetization(last, settings),
         site_potentials=_site_potentials(last, atoms),
     )
+    _check_electrons(last, run)
+    return run
 
 
-def _species(header: str) -> list[Species]:
-    titles = _TITEL.findall(header)
-    valences = _ZVAL.findall(header)
-    atoms, counts = _ATOMS.search(header), _COUNTS.search(header)
-    if not titles or atoms is None or counts is None:
-        raise ValueError("found no POTCARs or ions, expected VASP's header")
-    amounts = [int(count) for count in counts[1].split()]
-    if not len(titles) == len(valences) == len(amounts):
-        raise ValueError(
-            f"found {len(titles)} TITEL, {len(valences)} ZVAL and {len(amounts)} ions per type, "
-            "expected the same number"
-        )
-    if sum(amounts) != int(atoms[1]):
-        raise ValueError(f"ions per type: found {sum(amounts)} in all, expected NIONS {atoms[1]}")
-    return [
-        Species(title, float(valence), amount, element(title))
-        for title, valence, amount in zip(titles, valences, amounts, strict=True)
-    ]
-
-
-def _settings(header: str) -> dict[str, str]:
-    incar, _, _ = header.partition("POTCAR:")
-    _, found, echo = header.partition(_PARAMETERS)
-    if not found:
-        raise ValueError(f"found no {_PARAMETERS!r}, expected VASP's echo of the settings")
-    settings = {}
-    for part, names in ((incar, _FROM_INCAR), (header, _FROM_INCAR), (echo, _SETTINGS)):
-        for name in names:
-            pattern = rf"(?:^|;|\s){name} *= *([^\n;]*?) *(?:$|;)"
-            match = re.search(pattern, part, re.MULTILINE)
-            # METAGGA=F is the echo of an older switch
-            if match and name not in settings and not (name == "METAGGA" and match[1][:1] in "FT"):
-                words = match[1].split()
-                settings[name] = match[1] if name in _FROM_INCAR else words[0] if words else ""
-    if not re.fullmatch(r"\d+\.\d*", settings.get("NELECT", "")):
-        raise ValueError(f"NELECT: found {settings.get('NELECT')}, expected a number")
-    return settings
-
-
-def _kpoints(header: str) -> tuple[np.ndarray, np.ndarray]:
-    _, found, block = header.partition("k-points in reciprocal lattice and weights")
-    lines = block.splitlines()[1:] if found else []
-    rows = []
-    for line in lines:
-        words = line.split()
-        if len(words) != 4:
-            break
-        rows.append(numbers(line))
-    table = np.array(rows).reshape(-1, 4)
-    count = _KPOINTS.search(header)
-    if found and count and (len(table) != int(count[1]) or not np.isfinite(table).all()):
-        raise ValueError(f"k-points: found a list of {len(table)}, expected NKPTS {count[1]}")
-    return table[:, :3], table[:, 3]
-
-
-def _steps(text: str, start: int, atoms: int) -> tuple[list[Step], list[str], str, str]:
+def _steps(
+    text: str, start: int, lattice: np.ndarray, atoms: int
+) -> tuple[list[Step], list[str], str, str]:
     """Return the complete ionic steps, those left out, the last one's text and what follows it."""
-    lattice = _lattice(text[:start])
     steps: list[Step] = []
     left_out: list[str] = []
     first, begin, number = start, start, 0
@@ -171,7 +110,8 @@ def _steps(text: str, start: int, atoms: int) -> tuple[list[Step], list[str], st
             break
         number += 1
         block = text[start:end]
-        lattice = _lattice(block, lattice)
+        found = read_lattice(block)
+        lattice = lattice if found is None else found
         step = _step(block, energies, lattice, number, atoms)
         if number == 1 and step.problem == "":
             step.positions = _refined(text[:first], step, atoms)
@@ -220,25 +160,11 @@ def _stress(block: str) -> np.ndarray | None:
     if heading < 0:
         return None
     line = block[heading + len(_STRESS) : block.find("\n", heading + 1)]
-    # five decimals each, sometimes without a space between
-    values = re.findall(r"-?\d+\.\d{5}", line)
-    if len(values) != 6:
+    values = numbers(line)
+    if values.size != 6:
         return np.full((3, 3), np.nan)
-    xx, yy, zz, xy, yz, zx = (float(value) for value in values)
+    xx, yy, zz, xy, yz, zx = values
     return -KILOBAR * np.array([[xx, xy, zx], [xy, yy, yz], [zx, yz, zz]])
-
-
-def _lattice(block: str, default: np.ndarray | None = None) -> np.ndarray:
-    heading = block.rfind(_LATTICE)
-    if heading < 0:
-        if default is None:
-            raise ValueError("found no lattice vectors, expected VASP's header")
-        return default
-    rows = block[heading:].splitlines()[1:4]
-    vectors = np.array([numbers(row)[:3] for row in rows if len(row.split()) == 6])
-    if vectors.shape != (3, 3) or not abs(np.linalg.det(vectors)) > 0:
-        raise ValueError("lattice vectors: found no three rows of numbers")
-    return vectors
 
 
 def _refined(header: str, step: Step, atoms: int) -> np.ndarray:
@@ -286,25 +212,24 @@ def _bands(
         kpoints = np.array([numbers(where) for where, _ in blocks[:per_spin]])
         weights = np.full(per_spin, 1.0 / per_spin)
     bands = Bands(values[..., 1], values[..., 2] / full, kpoints, weights)
-    bands.check()
+    bands.check(settings)
     return bands
 
 
-def spin_channels(settings: dict[str, str]) -> int:
-    """Return 2 with spin up and down, 1 without spin, 0 where spin has no axis."""
-    if settings.get("LNONCOLLINEAR", "F")[:1] == "T":
-        return 0
-    return int(float(settings.get("ISPIN", 1)))
+def _check_electrons(block: str, run: Run) -> None:
+    """Compare the electrons that were there in the end with those that were asked for.
 
-
-def _check_electrons(block: str, settings: dict[str, str], steps: list[Step]) -> None:
-    """Compare the electrons that were there in the end with those that were asked for."""
+    A count that would mean a charge that no defect has is damaged itself, and is not compared.
+    """
     found = _MOMENT.findall(block)
-    asked = float(settings["NELECT"])
-    if found and steps and steps[-1].scf_converged:
-        electrons = float(numbers(found[-1][0])[0])
-        if not abs(electrons - asked) < ELECTRONS_TOLERANCE:
-            raise ValueError(f"number of electrons: found {electrons}, expected NELECT {asked:g}")
+    if not found or not run.steps or not run.steps[-1].scf_converged:
+        return
+    electrons = float(numbers(found[-1][0])[0])
+    difference = abs(electrons - run.nelect)
+    neutral = sum(kind.count * kind.valence for kind in run.species)
+    damaged = abs(neutral - electrons) > LARGEST_CHARGE >= abs(neutral - run.nelect)
+    if not difference < ELECTRONS_TOLERANCE and not damaged:
+        raise ValueError(f"number of electrons: found {electrons}, expected NELECT {run.nelect:g}")
 
 
 def _magnetization(block: str, settings: dict[str, str]) -> float | None:

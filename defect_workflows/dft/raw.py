@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from pymatgen.core import Element, Lattice, Structure
 
+from defect_workflows.charge import charge_from_nelect
 from defect_workflows.documents.calculations import BandEdges
 from defect_workflows.documents.labels import KpointMesh
 
@@ -18,6 +19,13 @@ OCCUPIED = 0.4
 """A state counts as occupied from here on: beyond the tails of the smearing, and below the half
 filling that degenerate defect states have up to rounding."""
 _SAME_POINT = 1e-4
+
+NOT_ECHOED = {"METAGGA": "--", "IVDW": "0", "LVDW": "F", "LUSE_VDW": "F"}
+"""Settings that VASP tells only where it repeats the INCAR, and its defaults: where the INCAR is
+not repeated (OUTCARs of VASP 5), a setting that is not there is unknown."""
+
+ELECTRONS_TOLERANCE = 0.05
+"""Electrons of a run may differ from NELECT by this much: that of the integration."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +97,17 @@ class Bands:
     kpoints: np.ndarray
     weights: np.ndarray
 
-    def check(self) -> None:
-        """Raise ValueError where a number is none."""
+    def check(self, settings: dict[str, str]) -> None:
+        """Raise ValueError where a number is none, or no occupation can be like that."""
         if not (np.isfinite(self.energies).all() and np.isfinite(self.occupations).all()):
             raise ValueError("eigenvalues not finite: found NaN or *****")
+        beyond = _beyond_filling(float(settings.get("ISMEAR", 1)))
+        lowest, highest = self.occupations.min(), self.occupations.max()
+        if lowest < -beyond or highest > 1 + beyond:
+            found = lowest if lowest < -beyond else highest
+            raise ValueError(
+                f"occupations: found {found:g} of a full state, expected 0 to 1: a damaged file"
+            )
 
     def edges(self) -> BandEdges | None:
         """Return the band edges, None where one of them is missing."""
@@ -196,6 +211,16 @@ class Run:
         """Number of electrons."""
         return float(self.settings["NELECT"])
 
+    @property
+    def charge(self) -> int:
+        """Charge in units of e: two POTCARs of one element may have different ZVAL."""
+        kinds = {f"{index} {kind.title}": kind for index, kind in enumerate(self.species, 1)}
+        return charge_from_nelect(
+            self.nelect,
+            {name: kind.count for name, kind in kinds.items()},
+            {name: kind.valence for name, kind in kinds.items()},
+        )
+
     def structure(self, step: Step) -> Structure:
         """Return the structure of a step, without its charge."""
         return Structure(Lattice(step.lattice), self.symbols, step.positions)
@@ -214,6 +239,17 @@ class Run:
         return KpointMesh(divisions=self.divisions, shift=(x, y, z))
 
 
+def _beyond_filling(smearing: float) -> float:
+    """Return by how much a state's occupation may lie below 0 or above 1, by its ISMEAR.
+
+    Methfessel and Paxton's function overshoots by up to 0.1, Bloechl's corrections of the
+    tetrahedron method by more on a coarse mesh.
+    """
+    if smearing >= 1:
+        return 0.1
+    return 0.25 if smearing <= -4 else 1e-3
+
+
 def is_relaxation(settings: dict[str, str]) -> bool:
     """Tell by its settings whether a run relaxes the ions."""
     steps, algorithm = (float(settings.get(name, -1)) for name in ("NSW", "IBRION"))
@@ -229,17 +265,43 @@ def element(title: str) -> str:
     return match[0]
 
 
-def numbers(text: str) -> np.ndarray:
-    """Return the numbers of a text; what is none, such as *****, becomes NaN."""
+def spin_channels(settings: dict[str, str]) -> int:
+    """Return 2 with spin up and down, 1 without spin, 0 where spin has no axis."""
+    if settings.get("LNONCOLLINEAR", "F").strip()[:1] == "T":
+        return 0
+    return int(float(settings.get("ISPIN", 1)))
+
+
+def numbers(text: str, width: int = 0) -> np.ndarray:
+    """Return the numbers of a text; what is none, such as *****, becomes NaN.
+
+    A number that fills its column touches the one before it (``0.000000000-13.086768000``): the
+    columns of a Fortran format are told apart by their decimals.
+
+    Parameters
+    ----------
+    text
+        Whatever stands there.
+    width
+        Of a column, to tell apart columns that are all ``*``.
+    """
     words = text.split()
     try:
         return np.array(words, dtype=float)
     except ValueError:
-        return np.array([_number(word) for word in words])
+        return np.array([value for word in words for value in _columns(word, width)])
 
 
-def _number(word: str) -> float:
+def _columns(word: str, width: int) -> list[float]:
     try:
-        return float(word)
+        return [float(word)]
     except ValueError:
-        return float("nan")
+        pass
+    if set(word) == {"*"}:
+        return [float("nan")] * max(1, len(word) // width if width else 1)
+    *_, decimals = re.findall(r"\.(\d+)", word) or [""]
+    column = rf"-?\d+\.\d{{{len(decimals)}}}"
+    if not decimals or not re.fullmatch(rf"(?:{column}|\*+)+", word):
+        return [float("nan")]
+    found = re.findall(rf"{column}|\*+", word)
+    return [value for item in found for value in _columns(item, width)]

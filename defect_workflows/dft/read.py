@@ -57,6 +57,8 @@ def read_single_point(directory: Path | str) -> SinglePointResult:
         if files.beside(directory, name) is None:
             raise CalculationError(f"{name} is missing")
     found = read_calculation(directory, projections=False)
+    if found.unusable:
+        raise CalculationError(found.unusable[0])
     if not found.scf_converged:
         raise CalculationError(f"SCF not converged in {found.settings['NELM']} steps")
     corrections, changed = custodian_corrections(directory)

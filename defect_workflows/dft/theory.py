@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
+from defect_workflows.dft.header import HUBBARD_COLUMNS, repeated
 from defect_workflows.dft.raw import Run, Species
 from defect_workflows.documents.base import Vector3D
 from defect_workflows.documents.labels import HubbardTerm, LevelOfTheory
@@ -20,13 +19,13 @@ def level_of_theory(run: Run) -> LevelOfTheory:
     settings = run.settings
     hybrid = flag(settings, "LHFCALC")
     return LevelOfTheory(
-        functional=_functional(run) + ("+HF" if hybrid else ""),
+        functional=_functional(run, hybrid),
         exact_exchange=number(settings, "AEXX", 0.25) if hybrid else 0.0,
         screening=number(settings, "HFSCREEN", 0.0) if hybrid else 0.0,
         encut=round(number(settings, "ENCUT", 0.0), 1),
         precision=_precision(settings.get("PREC", "normal")),
         spin_polarized=number(settings, "ISPIN", 1) == 2,
-        dispersion=int(number(settings, "IVDW", 1 if flag(settings, "LVDW") else 0)),
+        dispersion=_dispersion(settings),
         kpoints=[_vector(np.round(point, 6)) for point in run.kpoints],
         potcars=list(dict.fromkeys(kind.title for kind in run.species)),
         spin_orbit=flag(settings, "LSORBIT"),
@@ -49,16 +48,31 @@ def number(settings: dict[str, str], name: str, default: float) -> float:
     return float(words[0]) if words else default
 
 
-def _functional(run: Run) -> str:
-    for name in ("METAGGA", "GGA"):
-        words = run.settings.get(name, "").upper().split()
-        if words and words[0] not in _UNSET:
-            functional = "R2SCAN" if words[0].startswith("R2SCA") else words[0]
-            break
-    else:
+def _functional(run: Run, hybrid: bool) -> str | None:
+    """Return the functional, None where the files do not name it."""
+    settings = run.settings
+    meta, gga = (_named(settings, name) for name in ("METAGGA", "GGA"))
+    if meta:
+        functional = "R2SCAN" if meta.startswith("R2SCA") else meta
+    elif gga:
+        functional = gga
+    elif hybrid or "METAGGA" in settings:  # VASP 5 has no hybrids of meta-GGAs
         family = run.species[0].title.split()[0]
         functional = _POTCAR_FUNCTIONALS.get(family, family)
-    return functional + ("+VDW" if flag(run.settings, "LUSE_VDW") else "")
+    else:
+        return None
+    return functional + ("+VDW" if flag(settings, "LUSE_VDW") else "") + ("+HF" if hybrid else "")
+
+
+def _named(settings: dict[str, str], name: str) -> str:
+    words = settings.get(name, "").upper().split()
+    return words[0] if words and words[0] not in _UNSET else ""
+
+
+def _dispersion(settings: dict[str, str]) -> int | None:
+    if "IVDW" not in settings:
+        return None
+    return int(number(settings, "IVDW", 0)) or int(flag(settings, "LVDW"))
 
 
 def _precision(found: str) -> str:
@@ -73,18 +87,20 @@ def _reduction(settings: dict[str, str]) -> tuple[int, int, int]:
     return x, y, z
 
 
-def _hubbard(settings: dict[str, str], species: list[Species]) -> list[HubbardTerm]:
+def _hubbard(settings: dict[str, str], species: list[Species]) -> list[HubbardTerm] | None:
+    """Return the corrections, each once where an element has several POTCARs."""
+    if "LDAU" not in settings:
+        return None
     if not flag(settings, "LDAU"):
         return []
-    columns = [
-        [float(word) for word in re.findall(r"-?\d+\.?\d*", settings.get(name, ""))]
-        for name in ("LDAUL", "LDAUU", "LDAUJ")
-    ]
-    terms = [
-        HubbardTerm(element=kind.symbol, angular_momentum=int(momentum), u=u, j=j)
-        for kind, momentum, u, j in zip(species, *columns, strict=False)
-        if momentum >= 0 and (u or j)
-    ]
+    columns = [repeated(settings.get(name, "")) for name in HUBBARD_COLUMNS]
+    if {len(column) for column in columns} != {len(species)}:
+        return None
+    terms: list[HubbardTerm] = []
+    for kind, momentum, u, j in zip(species, *columns, strict=True):
+        term = HubbardTerm(element=kind.symbol, angular_momentum=int(momentum), u=u, j=j)
+        if momentum >= 0 and (u or j) and term not in terms:
+            terms.append(term)
     return sorted(terms, key=lambda term: term.element)
 
 

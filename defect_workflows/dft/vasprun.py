@@ -16,6 +16,7 @@ from lxml import etree
 from defect_workflows.dft.projections import window
 from defect_workflows.dft.raw import (
     KILOBAR,
+    NOT_ECHOED,
     REHEARSAL_MARK,
     Bands,
     Projections,
@@ -50,6 +51,10 @@ def parse_vasprun(content: bytes, partial: bool = False, projections: bool = Fal
     ValueError
         One line: what is missing or no number.
     """
+    if content.count(b"<modeling>") > 1:
+        raise ValueError(
+            "holds several runs, one appended to the other: split it into one file each"
+        )
     header: dict[str, Any] = {}
     steps: list[Step] = []
     left_out: list[str] = []
@@ -84,11 +89,12 @@ def parse_vasprun(content: bytes, partial: bool = False, projections: bool = Fal
     # what the INCAR asks for and what VASP took are two things
     settings |= {k: header["parameters"][v] for k, v in _VASPS_OWN.items()}
     settings["NELECT"] = header["parameters"]["NELECT"]
+    settings = NOT_ECHOED | {"LDAU": "F"} | settings
     if not np.isfinite(numbers(settings["NELECT"])).all():
         raise ValueError(f"NELECT: found {settings['NELECT']}, expected a number")
     kpoints, weights, divisions = header["kpoints"]
     if bands is not None:
-        bands.check()
+        bands.check(settings)
     if not ended and not left_out:
         left_out.append(f"step {len(steps) + 1}: the run ended in it")
     return Run(

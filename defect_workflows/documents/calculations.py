@@ -48,7 +48,7 @@ class FinishedCalculation(Document):
     energy: float = Field(description="Raw energy of the last ionic step in eV (sigma -> 0).")
     forces: list[Vector3D] | None = Field(description="Forces of the last step in eV/Å.")
     nelect: float = Field(description="Number of electrons that the calculation had.")
-    valences: dict[str, float] = Field(description="ZVAL per element symbol.")
+    valences: dict[str, float] = Field(description="ZVAL per POTCAR, by its name, e.g. H1.25.")
     level_of_theory: LevelOfTheory = Field(description="Settings as echoed by the calculation.")
     scf_converged: bool = Field(description="The last electronic minimisation reached EDIFF.")
     ionic_converged: bool | None = Field(
@@ -81,6 +81,10 @@ class FinishedCalculation(Document):
     )
     notes: list[str] = Field(
         default_factory=list, description="What was noticed about the files, one line each."
+    )
+    unusable: list[str] = Field(
+        default_factory=list,
+        description="Output files that could not be used, one line each: why.",
     )
     ended: bool = Field(
         default=True,

@@ -33,15 +33,16 @@ class LevelOfTheory(Document):
     None stands for a setting that the calculation does not tell.
     """
 
-    functional: str = Field(
-        description="Meta-GGA, GGA tag or the POTCARs' functional; +HF with exact exchange."
+    functional: str | None = Field(
+        description="Meta-GGA, GGA tag or the POTCARs' functional; +HF with exact exchange. None "
+        "where the files do not name it."
     )
     exact_exchange: float = Field(description="AEXX, fraction of exact exchange; 0 for semi-local.")
     screening: float = Field(description="HFSCREEN in 1/Å; 0 for semi-local.")
     encut: float = Field(description="Plane-wave cutoff in eV.")
     precision: str = Field(description="PREC.")
     spin_polarized: bool = Field(description="ISPIN = 2.")
-    dispersion: int = Field(
+    dispersion: int | None = Field(
         description="IVDW; 0 for none, -1 for a correction that the calculation does not name."
     )
     kpoints: list[Vector3D] = Field(description="Irreducible k-points, fractional coordinates.")

@@ -38,6 +38,9 @@ class LevelCalculation(Document):
     magnetization: float | None = Field(
         default=None, description="Total magnetic moment in Bohr magnetons, where it is known."
     )
+    nelect: float | None = Field(
+        default=None, description="Number of electrons that it had, where it is known."
+    )
     projected: EncodedObject | None = Field(
         default=None, description="pydefect's BandEdgeOrbitalInfos, where it is known."
     )
@@ -45,7 +48,9 @@ class LevelCalculation(Document):
         default=None,
         description="Fractional coordinates of the defect in it, where they were identified.",
     )
-    functional: str = Field(description="What the energy was calculated with, for comparison.")
+    functional: str | None = Field(
+        description="What the energy was calculated with, for comparison; None where it is unknown."
+    )
     directory: str | None = Field(default=None, description="Where it ran. Provenance.")
     rehearsal: bool = Field(default=False, description="True when the stand-in for VASP made it.")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from monty.json import MontyDecoder
 
+from defect_workflows.charge import NELECT_TOLERANCE
 from defect_workflows.documents.base import Matrix3D, Vector3D
 from defect_workflows.documents.defects import DefectState
 from defect_workflows.documents.levels import (
@@ -118,11 +119,19 @@ def degeneracies(
 
 
 def spin_multiplicity(calculation: LevelCalculation) -> int:
-    """Return 2S+1 of a calculation: its moment rounded to what its electrons allow."""
+    """Return 2S+1 of a calculation: its moment rounded to what its electrons allow.
+
+    Its electrons are NELECT: a core may hold an odd number of them (4f), and pseudo-hydrogens have
+    fractions of one. Without NELECT they are those of the atoms.
+    """
     structure = calculation.structure
-    electrons = sum(site.specie.Z for site in structure) - calculation.charge
-    odd = electrons % 2
+    electrons = calculation.nelect
+    if electrons is None:
+        electrons = sum(site.specie.Z for site in structure) - calculation.charge
     moment = abs(calculation.magnetization or 0.0)
+    if abs(electrons - round(electrons)) > NELECT_TOLERANCE:  # no parity
+        return round(moment) + 1
+    odd = round(electrons) % 2
     return 2 * max(round((moment - odd) / 2), 0) + odd + 1
 
 

@@ -88,7 +88,7 @@ def make_dataset(
     kept = unique(labels)
     check_labels(kept)
     theories = {fingerprint(item.level_of_theory): item.level_of_theory for item in kept}
-    order = sorted(theories, key=lambda key: (theories[key].functional, key))
+    order = sorted(theories, key=lambda key: (theories[key].functional or "", key))
     records = [_record(label, sides, order) for label in kept]
     counts = Counter((item.state, item.charge, item.fidelity, item.split) for item in records)
     far, unjudged = outliers(kept)
