@@ -7,8 +7,8 @@ import gzip
 import lzma
 import re
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from defect_workflows.errors import CalculationError
@@ -57,6 +57,15 @@ class RunFiles:
         """Names of the files, with the run where one holds several."""
         run = f" (run {self.part} of {self.parts})" if self.parts > 1 else ""
         return [path.name + (run if path == self.outcar else "") for path in self.paths]
+
+    def only(self, names: Sequence[str]) -> RunFiles:
+        """Return the files whose names are among these."""
+        kept = [path for path, name in zip(self.paths, self.names, strict=True) if name in names]
+        return replace(
+            self,
+            vasprun=self.vasprun if self.vasprun in kept else None,
+            outcar=self.outcar if self.outcar in kept else None,
+        )
 
 
 def run_files(directory: Path) -> RunFiles:
@@ -130,7 +139,7 @@ def _one_of(directory: Path, one: Path, other: Path) -> tuple[Path, list[str]]:
             f"{directory}: found {one.name} and {other.name} with different content, expected one "
             "of them"
         )
-    return (one, []) if len(found) != 1 else (*found, [*reasons.values()])
+    return (next(iter(found)), [*reasons.values()]) if len(found) == 1 else (one, [])
 
 
 def beside(directory: Path, name: str) -> Path | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from defect_workflows.dft.consistency import (
 )
 from defect_workflows.dft.files import RunFiles, all_runs
 from defect_workflows.dft.finished import read_run
+from defect_workflows.dft.merge import split
 from defect_workflows.documents.calculations import FinishedCalculation, Frame
 from defect_workflows.documents.defects import ChargedConfiguration, Origin
 from defect_workflows.documents.ingest import RefusedFrame
@@ -61,7 +62,7 @@ class FoundRun:
     @property
     def names(self) -> list[str]:
         """Names of its files."""
-        return [path.name for path in self.files.paths]
+        return self.files.names
 
     def refusal(self, step: int | None, kind: Any, reason: str) -> RefusedFrame:
         """Return the refusal of a step, or of the whole run."""
@@ -86,15 +87,25 @@ def find_runs(root: Path) -> Iterator[FoundRun | RefusedFrame]:
             )
 
 
-def read_found(run: FoundRun) -> FinishedCalculation:
+def read_found(run: FoundRun) -> Iterator[tuple[FoundRun, FinishedCalculation] | RefusedFrame]:
     """Read a run for its ionic steps; one that died gives those before.
 
-    Raises
-    ------
-    CalculationError
-        If it cannot be read.
+    An OUTCAR to which a restart was appended gives several runs, each with its own settings.
     """
-    return read_run(run.directory, run.files, partial=True, refined=not run.files.suffix)
+    try:
+        parts = [replace(run, files=files) for files in split(run.files)]
+    except CalculationError as error:
+        yield run.refusal(None, "unreadable", str(error))
+        return
+    for part in parts:
+        # CONTCAR, POSCAR and INCAR beside it are of the last run
+        last = part.files.part in (None, part.files.parts)
+        refined = last and not run.files.suffix
+        try:
+            found = read_run(run.directory, part.files, partial=True, refined=refined)
+            yield replace(part, files=part.files.only(found.files)), found
+        except CalculationError as error:
+            yield part.refusal(None, "unreadable", str(error))
 
 
 def labels_of(

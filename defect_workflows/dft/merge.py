@@ -63,8 +63,8 @@ def parse(found: RunFiles, partial: bool, projections: bool) -> Parsed:
         run = xml or outcar
         if run is None:
             raise CalculationError("; ".join(unusable[len(found.unreadable) :]))
-        left = {"outcar": None} if outcar is None else {"vasprun": None}
-        return Parsed(run, replace(found, **left), notes, unusable)
+        read = replace(found, outcar=None) if outcar is None else replace(found, vasprun=None)
+        return Parsed(run, read, notes, unusable)
     _check_same(found, xml, outcar)
     if xml.ended != outcar.ended and len(xml.steps) != len(outcar.steps):
         unusable.append(

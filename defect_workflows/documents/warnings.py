@@ -60,6 +60,7 @@ CLASSES: dict[str, WarningClass] = {
     "level_outside_gap": "note",
     "multiplicity_unknown": "note",
     "no_chemical_potentials": "note",
+    "output_files": "note",
     "potential_other_levels": "note",
     "potential_other_minimum": "note",
     "unstable_charge_state": "note",

@@ -193,6 +193,15 @@ def _note_host_states(notes: Notes, name: str, analysis: StateAnalysis) -> None:
         )
 
 
+def note_files(notes: Notes, name: str, finished: FinishedCalculation) -> None:
+    """Note what was noticed about the files of a finished run, of a state or of 'bulk'."""
+    state = None if name == "bulk" else name
+    for line in finished.unusable:
+        notes.add("output_files", f"{name}: not used, the other file was: {line}", state)
+    for line in finished.notes:
+        notes.add("output_files", f"{name}: {line} ({finished.directory})", state)
+
+
 def note_convergence(notes: Notes, name: str, finished: FinishedCalculation) -> None:
     """Note a finished run, of a state or of 'bulk', that is not converged."""
     state = None if name == "bulk" else name

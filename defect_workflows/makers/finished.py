@@ -109,7 +109,9 @@ def analyse_state(
         state, calculation, warnings = identify(read.asked.name, calculation, bulk)
         analysis = analyse(state, calculation, bulk, dielectric, scheme)
     except DefectWorkflowsError as error:
-        return state_error(read.asked, str(error))
+        # what is missing may stand in a file that could not be used
+        reasons = "; ".join([str(error), *read.finished.unusable])
+        return state_error(read.asked, reasons)
     return AnalysedState(read, state, calculation, analysis, warnings)
 
 

@@ -30,7 +30,13 @@ from defect_workflows.documents.levels import (
 )
 from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import CalculationError, CampaignError, InputError
-from defect_workflows.levels.checks import Notes, note_band_edges, note_convergence, note_locpot
+from defect_workflows.levels.checks import (
+    Notes,
+    note_band_edges,
+    note_convergence,
+    note_files,
+    note_locpot,
+)
 from defect_workflows.levels.fermi import fermi_levels
 from defect_workflows.levels.potentials import given_potentials, limits_from_phases
 from defect_workflows.levels.states import StateCalculation
@@ -138,6 +144,7 @@ class FinishedLevels:
                 f"bulk.dir: {bulk.directory}: found no band edges, expected them, or the keys vbm "
                 "and band_gap"
             )
+        note_files(notes, "bulk", bulk)
         note_convergence(notes, "bulk", bulk)
         note_band_edges(notes, bulk, asked.vbm is not None, asked.band_gap is not None)
         return notes
@@ -304,6 +311,7 @@ def _note_finished(
 ) -> None:
     """Note what a finished run itself shows, and where it differs from the bulk's."""
     name, finished = item.state.name, item.read.finished
+    note_files(notes, name, finished)
     note_convergence(notes, name, finished)
     if item.read.asked.charge is None:
         notes.add(

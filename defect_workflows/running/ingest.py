@@ -32,7 +32,8 @@ from defect_workflows.documents.ingest import (
     RefusedFrame,
 )
 from defect_workflows.documents.labels import Label
-from defect_workflows.errors import CalculationError, InputError
+from defect_workflows.documents.warnings import LevelWarning
+from defect_workflows.errors import InputError
 from defect_workflows.running.stores import embedded_store, ensure_writable, store_from_settings
 from defect_workflows.settings import read_settings
 
@@ -83,20 +84,21 @@ def ingest(
         seen.add(first)
         if on_run is not None:
             on_run(found)
-        try:
-            calculation = read_found(found)
-        except CalculationError as error:
-            report.refused.append(found.refusal(None, "unreadable", str(error)))
-            continue
-        labels, refused = labels_of(found, calculation)
-        report.refused += refused
-        report.runs.append(_record(found, calculation, labels))
-        if labels:
-            theories.append(
-                (str(found.directory), calculation.structure, calculation.level_of_theory)
-            )
-            writer.write(found, report.runs[-1], labels)
-        _count_refused(report)
+        for part in read_found(found):
+            if isinstance(part, RefusedFrame):
+                report.refused.append(part)
+                continue
+            run, calculation = part
+            labels, refused = labels_of(run, calculation)
+            report.refused += refused
+            report.warnings += _unusable_files(calculation)
+            report.runs.append(_record(run, calculation, labels))
+            if labels:
+                theories.append(
+                    (str(run.directory), calculation.structure, calculation.level_of_theory)
+                )
+                writer.write(run, report.runs[-1], labels)
+            _count_refused(report)
     report.warnings += theory_warnings(theories)
     return report
 
@@ -136,6 +138,13 @@ def open_store(workdir: Path | None) -> tuple[JobStore, str]:
     ensure_writable(store)
     store.connect()
     return store, where
+
+
+def _unusable_files(calculation: FinishedCalculation) -> list[LevelWarning]:
+    return [
+        LevelWarning(code="output_files", message=f"not used, the other file was: {line}")
+        for line in calculation.unusable
+    ]
 
 
 def _record(
