@@ -56,6 +56,7 @@ def read_header(text: str) -> Header:
     ValueError
         One line: what is missing or no number.
     """
+    species = _species(text)
     kpoints, weights = _kpoints(text)
     divisions = _DIVISIONS.search(text)
     lattice = read_lattice(text)
@@ -64,7 +65,7 @@ def read_header(text: str) -> Header:
     if not abs(np.linalg.det(lattice)) > 0:
         raise ValueError("lattice vectors: found no three rows of numbers")
     return Header(
-        species=_species(text),
+        species=species,
         settings=_settings(text),
         kpoints=kpoints,
         weights=weights,

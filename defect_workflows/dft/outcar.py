@@ -71,7 +71,7 @@ def parse_outcar(text: str) -> Run:
     settings, kpoints, weights = header.settings, header.kpoints, header.weights
     atoms = sum(kind.count for kind in header.species)
     steps, left_out, last, rest = _steps(text, begin, header.lattice, atoms)
-    if "IVDW" not in settings and steps:
+    if steps and settings.get("IVDW", "0") == "0" and settings.get("LVDW", "F")[:1] == "F":
         # a pairwise correction is printed with every energy
         settings["IVDW"] = "-1" if _DISPERSION in text else "0"
     bands = _bands(last, settings, kpoints, weights)

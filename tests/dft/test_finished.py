@@ -380,25 +380,6 @@ def test_a_hubbard_correction_and_dispersion(silicon, tmp_path):
     assert read_calculation(put(tmp_path, OUTCAR=unnamed)).level_of_theory.dispersion == -1
 
 
-def test_settings_that_only_an_incar_tells(silicon, tmp_path):
-    """VASP 5 does not repeat the INCAR in its OUTCAR."""
-    data = unpacked(silicon / "OUTCAR.gz")
-    begin, end = data.index(b" INCAR:"), data.index(b" POTCAR:")
-    data = data[:begin] + data[end:]
-    put(tmp_path, OUTCAR=data)
-    (tmp_path / "INCAR").write_text(
-        "ENCUT = 500\nIVDW = 12\nLDAU = .TRUE.\nLDAUL = 2\nLDAUU = 3.5\nLDAUJ = 0\n"
-    )
-    found = read_calculation(tmp_path)
-    assert found.files == ["OUTCAR", "INCAR"]
-    assert found.level_of_theory.dispersion == 12
-    assert [term.u for term in found.level_of_theory.hubbard] == [3.5]
-    (tmp_path / "INCAR").write_text("ENCUT = 300\nIVDW = 12\n")
-    found = read_calculation(tmp_path)
-    assert found.level_of_theory.dispersion == 0
-    assert found.notes == ["INCAR: has another ENCUT than the calculation, is not used"]
-
-
 def test_windows_line_ends(silicon, tmp_path):
     data = unpacked(silicon / "OUTCAR.gz")
     expected = read_calculation(put(tmp_path, OUTCAR=data))

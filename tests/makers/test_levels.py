@@ -300,3 +300,63 @@ def test_dielectric_of_a_dfpt_folder(data_dir):
     tensor, ionic = read_dielectric(data_dir / "10_hosts/Si_dielectric/outputs")
     assert np.allclose(tensor, 11.4154 * np.eye(3), atol=1e-3)
     assert not ionic  # silicon has no polar phonons
+
+
+@pytest.mark.parametrize(
+    ("file", "raw", "correction", "found"),
+    [
+        ("F02_nwrite/c.yaml", {0: -3.307, 1: -7.391}, {1: -0.12838}, set()),
+        ("F03_glued_lattice/glued.yaml", {-2: 7.44798}, {-2: 0.7509}, {"correction_large"}),
+        ("F03_glued_lattice/spaced.yaml", {-2: 7.44798}, {-2: 0.7509}, {"correction_large"}),
+        ("F04_hubbard_vasp5/c.yaml", {-2: 7.44798}, {}, {"hubbard_mismatch", "correction_large"}),
+        ("F06_two_runs_one_outcar/c.yaml", {-2: 7.44798}, {-2: 0.7509}, {"correction_large"}),
+        ("F06_two_runs_one_outcar/same.yaml", {-2: 7.44798}, {-2: 0.7509}, {"correction_large"}),
+        ("F11_pseudo_hydrogen/c.yaml", {-2: 7.44798}, {-2: 0.7509}, {"correction_large"}),
+        ("F11_pseudo_hydrogen/split.yaml", {-2: 7.44798}, {-2: 0.7509}, {"correction_large"}),
+    ],
+)
+def test_cases_of_other_files(cases_dir, file, raw, correction, found):
+    asked = Calculations.from_file(cases_dir / file)
+    document = FinishedLevels(asked, processes=1).make().levels
+    assert not document.errors
+    assert {state.charge: state.raw_difference for state in document.states} == pytest.approx(
+        raw, abs=1e-3
+    )
+    for state in document.states:
+        if state.charge in correction:
+            assert state.correction.energy == pytest.approx(correction[state.charge], abs=2e-3)
+        assert state.degeneracy.spin == 1 + state.charge % 2
+    notes = {item.code for item in document.warnings if item.kind == "note"}
+    assert codes(document) - notes == found
+    if file.startswith("F02"):
+        assert energies(document)["+1/0"] == pytest.approx(0.021, abs=2e-3)
+
+
+def test_a_run_of_another_functional_after_the_first(cases_dir):
+    asked = Calculations.from_file(cases_dir / "F06_two_runs_one_outcar" / "hse_first.yaml")
+    document = FinishedLevels(asked, processes=1).make().levels
+    (message,) = [item.message for item in document.warnings if item.code == "functional_mismatch"]
+    assert message.endswith("functional: found PE, the bulk has PE+HF")
+
+
+def test_what_could_not_be_read_is_said(data_dir, tmp_path):
+    """An OUTCAR that is cut off: without it there is no eFNV, but FNV."""
+    source = data_dir / CDTE
+    shutil.copytree(source / "v_Cd_-2_vasp_gam", tmp_path / "v")
+    outcar = gzip.decompress((tmp_path / "v" / "OUTCAR.gz").read_bytes())
+    (tmp_path / "v" / "OUTCAR.gz").write_bytes(gzip.compress(outcar[: len(outcar) // 2]))
+    asked = {
+        "bulk": {"dir": source / "bulk_vasp_gam"},
+        "dielectric": 9.13,
+        "defects": [{"name": "v_Cd", "charge": -2, "dir": tmp_path / "v"}],
+    }
+    document = made(**asked).levels
+    (state,) = document.states
+    assert (state.correction.scheme, state.correction.energy) == (
+        "FNV",
+        pytest.approx(0.7277, abs=2e-3),
+    )
+    (note,) = [item for item in document.warnings if item.code == "output_files"]
+    assert "OUTCAR.gz: " in note.message
+    with pytest.raises(InputError, match=r"OUTCAR\.gz: "):
+        made(correction="eFNV", **asked)

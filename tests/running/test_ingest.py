@@ -226,6 +226,50 @@ def test_the_command(data_dir, tmp_path):
     assert "0 new labels in" in again.stdout
 
 
+def test_each_run_of_an_outcar_has_its_own_settings(store, cases_dir):
+    folder = cases_dir / "F06_two_runs_one_outcar"
+    report = ingest([folder / "v", folder / "bulk"], store)
+    assert not report.refused
+    assert [(run.fidelity, run.labels, run.outputs) for run in report.runs] == [
+        ("pbe", 1, ["OUTCAR.gz (run 1 of 2)"]),
+        ("hse06", 1, ["OUTCAR.gz (run 2 of 2)"]),
+        ("hse06", 1, ["OUTCAR.gz"]),
+    ]
+    again = ingest([folder / "v"], store)
+    assert (again.labels, [run.known for run in again.runs]) == (0, [1, 1])
+    same = ingest([folder / "v_same"], store)
+    assert same.labels == 0
+    assert [run.duplicates for run in same.runs] == [1, 1]
+
+
+def test_a_file_that_cannot_be_read_beside_a_good_one(store, silicon):
+    whole = (silicon / "OUTCAR").read_bytes()
+    put(silicon, vasprun=b"<html>")
+    report = ingest([silicon], store)
+    assert (report.labels, report.refused) == (3, [])
+    assert [run.outputs for run in report.runs] == [["OUTCAR"]]
+    (warning,) = report.warnings
+    assert warning.code == "output_files"
+    assert "vasprun.xml" in warning.message
+    put(silicon, OUTCAR=whole + b" vasp.6.3.0 a restart that died at once")
+    (silicon / "vasprun.xml").unlink()
+    report = ingest([silicon], store)
+    assert [item.kind for item in report.refused] == ["unreadable"]
+    assert "run 2 of 2" in report.refused[0].reason
+
+
+def test_a_functional_that_is_not_named_is_no_label(store, silicon):
+    """VASP 5 tells neither GGA nor METAGGA where both have their defaults."""
+    data = (silicon / "OUTCAR").read_bytes()
+    data = re.sub(rb"(?s) INCAR:\n.*?\n POTCAR:", b" INCAR:\n POTCAR:", data)
+    put(silicon, OUTCAR=data.replace(b"GGA     =    PS", b"GGA     =    --"))
+    report = ingest([silicon], store)
+    assert report.labels == 0
+    (refused,) = report.refused
+    assert refused.kind == "fidelity"
+    assert "not named" in refused.reason
+
+
 @pytest.mark.parametrize(
     ("make", "status", "expected"),
     [
