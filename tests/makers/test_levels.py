@@ -329,7 +329,7 @@ def test_cases_of_other_files(cases_dir, file, raw, correction, found):
     notes = {item.code for item in document.warnings if item.kind == "note"}
     assert codes(document) - notes == found
     if file.startswith("F02"):
-        assert energies(document)["+1/0"] == pytest.approx(0.021, abs=2e-3)
+        assert energies(document)[(1, 0)] == pytest.approx(0.021, abs=2e-3)
 
 
 def test_a_run_of_another_functional_after_the_first(cases_dir):
