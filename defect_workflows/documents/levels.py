@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+import numpy as np
 from pydantic import Field
 
 from defect_workflows.charge import charge_of
@@ -19,6 +20,9 @@ from defect_workflows.documents.labels import Label, PlanarPotential
 from defect_workflows.documents.warnings import LevelWarning
 
 Scheme = Literal["eFNV", "FNV", "none"]
+
+OUTCAR_ROUNDING = 1e-5
+"""An OUTCAR has positions to five decimals, in Å."""
 
 
 class LevelCalculation(Document):
@@ -48,6 +52,11 @@ class LevelCalculation(Document):
         default=None,
         description="Fractional coordinates of the defect in it, where they were identified.",
     )
+    position_rounding: float = Field(
+        default=0.0,
+        description="Distances from the defect are rounded by up to this, in Å; 0: as precise as "
+        "VASP writes them to a vasprun.xml.",
+    )
     functional: str | None = Field(
         description="What the energy was calculated with, for comparison; None where it is unknown."
     )
@@ -74,6 +83,7 @@ class LevelCalculation(Document):
         edges = calculation.band_edges
         return cls(
             functional=calculation.level_of_theory.functional,
+            position_rounding=OUTCAR_ROUNDING if _five_decimals(calculation) else 0.0,
             vbm=edges.vbm if edges else None,
             cbm=edges.cbm if edges else None,
             **{
@@ -86,13 +96,23 @@ class LevelCalculation(Document):
 _SAME = set(LevelCalculation.model_fields) - {"functional"}
 
 
+def _five_decimals(calculation: FinishedCalculation) -> bool:
+    """Tell whether the positions are those of an OUTCAR, to which no other file added decimals."""
+    if any(name.startswith("vasprun") for name in calculation.files):
+        return False
+    steps = calculation.structure.cart_coords / OUTCAR_ROUNDING
+    return bool(np.abs(steps - np.rint(steps)).max() < 0.01)
+
+
 class Correction(Document):
     """Finite-size correction of a charged supercell."""
 
     scheme: Scheme = Field(description="Kumagai-Oba (eFNV), Freysoldt (FNV) or none.")
     energy: float = Field(description="Correction in eV, to be added to the formation energy.")
     error: float | None = Field(
-        default=None, description="Estimate of its error in eV, from the scatter of the potential."
+        default=None,
+        description="Estimate of its error in eV, from the scatter of the potential; for eFNV not "
+        "less than what the choice of sites near the surface of the defect region is worth.",
     )
 
 
@@ -110,7 +130,7 @@ class SiteProfile(Document):
 
     @property
     def sampled(self) -> int:
-        """Number of sites in the sampling region, its surface included."""
+        """Number of sites in the sampling region."""
         return sum(potential is not None for potential in self.point_charge)
 
 

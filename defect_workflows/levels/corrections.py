@@ -33,8 +33,9 @@ ENTRY_KEYS: dict[Scheme, str] = {
 }
 """doped's names of the corrections in `DefectEntry.corrections`."""
 
-SURFACE = 1e-4
-"""A site this close to the surface of the defect region is on it, Å (OUTCAR: five decimals)."""
+NEAR_SURFACE = 0.1
+"""A site this close to the surface of the defect region might as well be on its other side, Å: as
+far as a cell may drift against the bulk, see `align.DRIFT`."""
 
 Profile = SiteProfile | PlanarProfile
 
@@ -67,9 +68,10 @@ def correct(
     Returns
     -------
     Correction
-        Energy and error in eV, doped's but for sites on the surface of eFNV's defect region, which
-        count half. The error is for eFNV the standard error of the mean of the sampled site
-        potentials times abs(q), for FNV their standard deviation times abs(q).
+        Energy and error in eV; the energy is doped's. The error is abs(q) times, for eFNV, the
+        larger of the standard error of the mean of the sampled site potentials and of what the
+        choice of sites near the surface of the defect region is worth (see `choice_of_sites`); for
+        FNV the standard deviation of the sampled potential.
     SiteProfile or PlanarProfile, None where nothing is corrected
         For the plot.
 
@@ -154,23 +156,25 @@ def _kumagai(
     for role, item in (("defect", calculation), ("bulk", bulk)):
         # doped's sign is minus that of VASP's OUTCAR
         entry.calculation_metadata[f"{role}_site_potentials"] = -np.array(item.site_potentials)
-    # sites of a symmetric cell lie on the surface of the region up to rounding, which must not
-    # decide: doped gets those as well, and each counts half
-    radius = float(get_wigner_seitz_radius(calculation.structure.lattice))
+    radius = float(get_wigner_seitz_radius(calculation.structure.lattice))  # as doped's default
     result: Any = entry.get_kumagai_correction(
-        tensor, defect_region_radius=radius - SURFACE, verbose=False
+        tensor, defect_region_radius=radius - NEAR_SURFACE, verbose=False
     )
     made = result.metadata["pydefect_ExtendedFnvCorrection"]
-    sampled = [site for site in made.sites if site.distance > radius - SURFACE]
-    weights = np.array([0.5 if site.distance < radius + SURFACE else 1.0 for site in sampled])
-    left = np.array([site.diff_pot for site in sampled], dtype=float)
-    alignment, error = _mean(left, weights)
+    outside = np.array([site.distance for site in made.sites]) - radius
+    # doped samples what is outside; a site that rounding would throw in or out counts half
+    rounding = max(calculation.position_rounding, bulk.position_rounding)
+    weights = np.select([outside > rounding, outside > -rounding], [1.0, 0.5])
+    left = np.array([np.nan if site.pc_potential is None else site.diff_pot for site in made.sites])
+    alignment, error = _mean(left[weights > 0], weights[weights > 0])
+    error = max(error, choice_of_sites(left, outside, alignment))
     profile = SiteProfile(
         distances=[float(site.distance) for site in made.sites],
         elements=[str(site.specie) for site in made.sites],
         differences=[float(site.potential) for site in made.sites],
         point_charge=[
-            None if site.pc_potential is None else float(site.pc_potential) for site in made.sites
+            float(site.pc_potential) if weight else None
+            for site, weight in zip(made.sites, weights, strict=True)
         ],
         radius=radius,
         alignment=alignment,
@@ -187,6 +191,38 @@ def _mean(values: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     mean = float(np.average(values, weights=weights))
     variance = float(np.sum(weights * (values - mean) ** 2)) / (total - 1)
     return mean, float(np.sqrt(variance / total))
+
+
+def choice_of_sites(values: np.ndarray, outside: np.ndarray, mean: float) -> float:
+    """Return how far sites near the surface of the defect region can move the mean of the sampled.
+
+    A drift of the cell moves sites across the surface, and those of symmetric cells lie on it up to
+    rounding. So each that is near may be taken or left: the mean is largest with the highest few of
+    them and smallest with the lowest few.
+
+    Parameters
+    ----------
+    values
+        What is averaged, one per site, in V; not a number for sites deep inside the region.
+    outside
+        Distances of the sites from the surface in Å, positive in the sampling region.
+    mean
+        The mean as it is taken, in V.
+
+    Returns
+    -------
+    float
+        Largest change of the mean, in V.
+    """
+    certain = values[outside > NEAR_SURFACE]
+    near = np.sort(values[np.abs(outside) <= NEAR_SURFACE])
+    changes = [
+        abs(np.concatenate([certain, ordered[:count]]).mean() - mean)
+        for ordered in (near, near[::-1])
+        for count in range(len(near) + 1)
+        if len(certain) + count
+    ]
+    return float(max(changes, default=0.0))
 
 
 def _freysoldt(

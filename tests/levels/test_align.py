@@ -8,7 +8,7 @@ from defect_workflows.campaign import LevelSettings
 from defect_workflows.charge import with_charge
 from defect_workflows.documents.labels import PlanarPotential
 from defect_workflows.documents.levels import LevelCalculation
-from defect_workflows.levels.align import rigid_shift, shifted
+from defect_workflows.levels.align import DRIFT, rigid_shift, shifted
 from defect_workflows.levels.analysis import analyse
 from defect_workflows.levels.identify import identify
 from defect_workflows.levels.states import StateCalculation
@@ -147,6 +147,9 @@ def test_shifted_and_shuffled_cells_have_the_same_correction(vacancy, scheme):
         moved = shifted(calculation.model_copy(update=changes), np.array(shift))
         found, back, _ = identify("v_Cd", moved, bulk)
         correction = analyse(found, back, bulk, 9.13, scheme).correction
-        assert correction.energy == pytest.approx(expected.energy, abs=1e-3)
+        # a small drift is not undone
+        drifted = np.linalg.norm(bulk.structure.lattice.get_cartesian_coords(shift)) < DRIFT
+        tolerance = expected.error if drifted else 1e-3
+        assert correction.energy == pytest.approx(expected.energy, abs=tolerance)
 
     check()
