@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pymatgen.core import Element
 
-from defect_workflows.charge import as_charge
+from defect_workflows.charge import as_charge, signed_charge
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.errors import InputError, InvalidChargeError
 from defect_workflows.userfile import Section, check_dielectric, read_file
@@ -60,11 +59,15 @@ class CompetingPhases(Section):
 class DefectCalculation(Section):
     """One finished calculation of a defect; several of one state are compared."""
 
-    name: str = Field(min_length=1, description="Name of the defect without charge, e.g. v_Cd.")
+    name: str = Field(
+        min_length=1,
+        description="Name of the defect, e.g. v_Cd; its charge may stand at the end: v_Cd_-2.",
+    )
     charge: int | None = Field(
         default=None, description="Charge in units of e. Default: that of the calculation."
     )
     dir: Path = Field(description="Folder of the calculation: OUTCAR and/or vasprun.xml, LOCPOT.")
+    _named_charge: bool = PrivateAttr(default=False)
 
     @field_validator("charge", mode="before")
     @classmethod
@@ -78,20 +81,21 @@ class DefectCalculation(Section):
 
     @model_validator(mode="after")
     def _charge_in_name(self) -> Self:
-        """Take a charge off the name's end, where it is the state's own: v_Cd_-2."""
-        if match := re.fullmatch(r"(.+)_([+-]\d+)", self.name):
-            named = int(match[2])
+        """Take a charge off the name's end, where it certainly is one: v_Cd_-2."""
+        if found := signed_charge(self.name):
+            name, named = found
             if self.charge is not None and named != self.charge:
                 raise ValueError(
                     f"found name {self.name!r} with charge {self.charge:+d}, expected the same"
                 )
-            self.name, self.charge = match[1], named
+            self.name, self.charge = name, named
+            self._named_charge = True
         return self
 
     @property
-    def state(self) -> str:
-        """Name of the state as doped writes it, e.g. v_Cd_-2, where the charge is given."""
-        return self.name if self.charge is None else state_name(self.name, self.charge)
+    def charge_in_name(self) -> bool:
+        """Whether the name certainly had the charge, which was taken off."""
+        return self._named_charge
 
 
 def state_name(defect: str, charge: int) -> str:

@@ -7,6 +7,7 @@ MACE's training). A missing charge is never taken for zero.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,18 @@ STRUCTURE_KEY = "charge"
 CALCULATOR_KEY = "charge"
 TRAINING_KEY = "total_charge"
 NELECT_TOLERANCE = 1e-3
+
+_SIGNED = (
+    r"(?P<name>.+?)[\s_/-](?:q|charge)[\s_=]*(?P<charge>[+-]?\d+)",  # Mg_Ga-0_q=1: atomate2
+    r"(?P<name>.+?)[\s_]\(?(?P<charge>[+-]\d+)\)?",  # v_Cd_-2: doped, pydefect, PyCDT
+    r"(?P<name>.+?)(?P<charge>\+\d+)",
+    r"(?P<name>.+?)[\s_]\(?(?P<charge>\d+[+-])\)?",
+)
+_UNSIGNED = (
+    r"(?P<name>.+)[\s_](?P<charge>\d+)",  # Va_O1_2, sub_1_Mg_on_Ga_1: or the number of a site
+    r"(?P<name>.+)(?P<charge>-\d+)",  # Mg_Ga-0: or atomate2's number of a site
+    r"(?P<name>.+)[\s_](?P<charge>[pmn]\d+)",
+)
 
 
 def as_charge(value: Any, where: str = "charge") -> int:
@@ -144,3 +157,27 @@ def charge_from_nelect(
             "expected an integer charge"
         )
     return charge
+
+
+def signed_charge(name: str) -> tuple[str, int] | None:
+    """Return a name without the charge that it certainly ends in, and that charge in units of e.
+
+    A charge is certain with a sign of its own or with ``q=``: v_Cd_-2, Mg_Ga-0_q=1.
+    """
+    return _charge_at_end(name, _SIGNED)
+
+
+def unsigned_charge(name: str) -> tuple[str, int] | None:
+    """Return a name without a number at its end that may be a charge, and that charge.
+
+    It may as well be the number of a site: v_Cd_1, Mg_Ga-1.
+    """
+    return _charge_at_end(name, _UNSIGNED)
+
+
+def _charge_at_end(name: str, spellings: tuple[str, ...]) -> tuple[str, int] | None:
+    for spelling in spellings:
+        if match := re.fullmatch(spelling, name.strip().replace("\N{MINUS SIGN}", "-")):
+            number = int(re.sub(r"\D", "", match["charge"]))
+            return match["name"], -number if set("-mn") & set(match["charge"]) else number
+    return None

@@ -22,7 +22,7 @@ DRIFT = 0.1
 """A median displacement of the atoms up to this is drift and stays, Å; above it is a shift."""
 
 PUT_BACK = 1e-4
-"""Where a shifted cell belongs is found to this, in Å, for a defect that leaves most atoms alone."""
+"""Where a shifted cell belongs is found to this where most atoms stay in place, Å."""
 
 MATCHED = 0.5
 """An atom this close to an atom of the bulk of the same element stays where it belongs, Å."""
@@ -55,10 +55,10 @@ def in_frame(
 def rigid_shift(structure: Structure, bulk: Structure) -> np.ndarray:
     """Return the fractional translation that brings a defect supercell into the bulk's frame.
 
-    The zero vector where the atoms already lie on those of the bulk, up to `DRIFT`. Otherwise vectors from atoms
-    of the rarest element to the bulk's atoms of its kind are tried; of those that bring most atoms
-    onto atoms of their kind the shortest wins (the others differ by translations of the host), and
-    the median of what is left of these atoms is added.
+    The zero vector where the atoms already lie on those of the bulk, up to `DRIFT`. Otherwise
+    vectors from atoms of the rarest element to the bulk's atoms of its kind are tried; of those
+    that bring most atoms onto atoms of their kind the shortest wins (the others differ by
+    translations of the host), and the median of what is left of these atoms is added.
 
     Parameters
     ----------

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -30,6 +30,7 @@ from defect_workflows.errors import (
 )
 from defect_workflows.levels.analysis import analyse
 from defect_workflows.levels.identify import identify
+from defect_workflows.levels.names import NamedState, defect_names
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,37 @@ def read_state(asked: DefectCalculation) -> ReadState | StateError:
     except DefectWorkflowsError as error:
         return state_error(asked, str(error))
     return ReadState(asked, finished)
+
+
+def without_charges(read: Sequence[ReadState]) -> list[ReadState]:
+    """Take charges off the names of defects, where those of the calculations show that they are.
+
+    Raises
+    ------
+    InputError
+        If names leave open which states belong to one defect.
+    """
+    names = defect_names(
+        [
+            NamedState(
+                item.asked.name,
+                item.finished.charge,
+                item.finished.structure.composition.formula,
+                given=item.asked.charge is not None,
+                complete=item.asked.charge_in_name,
+            )
+            for item in read
+        ]
+    )
+    return [
+        item
+        if name == item.asked.name
+        else replace(
+            item,
+            asked=item.asked.model_copy(update={"name": name, "charge": item.finished.charge}),
+        )
+        for item, name in zip(read, names, strict=True)
+    ]
 
 
 def read_phase(folder: Path) -> tuple[Composition, float, bool]:

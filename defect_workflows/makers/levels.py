@@ -49,6 +49,7 @@ from defect_workflows.makers.finished import (
     read_bulk,
     read_phase,
     read_state,
+    without_charges,
     without_doubles,
 )
 from defect_workflows.userfile import dielectric_tensor
@@ -100,6 +101,7 @@ class FinishedLevels:
         with self._pool() as pool:
             with self._step("read"):
                 bulk, read, errors = self._read(pool)
+                read = without_charges(read)
             with self._step("host"):
                 notes = self._notes(bulk)
                 dielectric = self._dielectric(notes)
