@@ -54,10 +54,11 @@ _SITE = re.compile(r"(\d+)\s*(-?\d+\.\d{4}|\*+|-?nan)", re.IGNORECASE)
 _SETTINGS = (
     "PREC", "ISPIN", "LNONCOLLINEAR", "LSORBIT", "ENCUT", "NELM", "EDIFF", "LREAL", "EDIFFG", "NSW",
     "IBRION", "ISIF", "NELECT", "NUPDOWN", "ISMEAR", "SIGMA", "LVTOT", "LVHAR", "GGA", "LHFCALC",
-    "AEXX", "HFSCREEN", "NKREDX", "NKREDY", "NKREDZ", "LUSE_VDW", "LEPSILON",
+    "AEXX", "HFSCREEN", "NKREDX", "NKREDY", "NKREDZ", "LUSE_VDW", "LEPSILON", "LASPH", "PRECFOCK",
+    "LMODELHF", "ENAUG", "LMONO", "LDIPOL", "IDIPOL", "EPSILON", "EFIELD",
 )  # fmt: skip
 # VASP does not echo these, or not in every version: what the INCAR said, repeated at the top.
-_FROM_INCAR = ("METAGGA", "IVDW", "LVDW", "LDAU", "LDAUL", "LDAUU", "LDAUJ")
+_FROM_INCAR = ("METAGGA", "IVDW", "LVDW", "LDAU", "LDAUL", "LDAUU", "LDAUJ", "ADDGRID")
 UNTOLD = set(_FROM_INCAR)
 """Settings that an OUTCAR may not tell."""
 
@@ -138,6 +139,8 @@ def _settings(header: str) -> dict[str, str]:
             if match and name not in settings and not (name == "METAGGA" and match[1][:1] in "FT"):
                 words = match[1].split()
                 settings[name] = match[1] if name in _FROM_INCAR else words[0] if words else ""
+    if "INCAR:" in incar:  # VASP 6 repeats all of it
+        settings.setdefault("ADDGRID", "F")
     if not re.fullmatch(r"\d+\.\d*", settings.get("NELECT", "")):
         raise ValueError(f"NELECT: found {settings.get('NELECT')}, expected a number")
     return settings

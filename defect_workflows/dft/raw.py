@@ -108,6 +108,7 @@ class Bands:
             cbm=above[lowest],
             vbm_kpoint=tuple(self.kpoints[highest[1]]),
             cbm_kpoint=tuple(self.kpoints[lowest[1]]),
+            partial=max(0.0, np.minimum(self.occupations, 1 - self.occupations).max()),
         )
 
     def magnetization(self) -> float | None:
