@@ -35,6 +35,12 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases_dir(data_dir: Path) -> Path:
+    """Small inputs that were read wrongly, with the right values."""
+    return data_dir.parent / "cases"
+
+
+@pytest.fixture(scope="session")
 def rehearsal_variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables under which the stand-in runs instead of VASP."""
     return rehearsal_environment(tmp_path_factory.mktemp("rehearsal"), "PBE_54")

@@ -47,6 +47,13 @@ CODES = {
 }
 """Stable code of the warning per setting."""
 
+_TAGS = {
+    "aspherical": "LASPH",
+    "support_grid": "ADDGRID",
+    "fock_precision": "PRECFOCK",
+    "model_hybrid": "LMODELHF",
+}
+
 OF_THE_CELL = {"kpoints", "kpoint_reduction", "real_space_projection", "spin_polarized"}
 """Settings that rightly differ between cells of the same level of theory, and between phases."""
 
@@ -83,7 +90,17 @@ class Difference:
     other: str
 
     def __str__(self) -> str:
-        return f"{self.setting}: {self.one} != {self.other}"
+        return f"{self.name}: {self.one} != {self.other}"
+
+    @property
+    def name(self) -> str:
+        """Name of the setting for messages."""
+        return _TAGS.get(self.setting, self.setting)
+
+    @property
+    def text(self) -> str:
+        """Both values in words, where the other is the bulk's."""
+        return f"{self.name}: found {self.one}, the bulk has {self.other}"
 
     @property
     def code(self) -> str:
@@ -175,8 +192,7 @@ def consistency_warnings(
     return [
         LevelWarning(
             code=item.code,
-            message=f"{name}: {item.setting}: found {item.one}, the bulk has {item.other} "
-            f"({calculation.directory})",
+            message=f"{name}: {item.text} ({calculation.directory})",
         )
         for item in state_differences(calculation, bulk)
     ]
@@ -210,7 +226,7 @@ def dopant_warnings(
                     name,
                     LevelWarning(
                         code=item.code,
-                        message=f"{name}: {item.setting}: found {item.one}, {reference} has "
+                        message=f"{name}: {item.name}: found {item.one}, {reference} has "
                         f"{item.other} ({calculation.directory})",
                     ),
                 )

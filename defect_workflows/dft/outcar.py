@@ -139,7 +139,7 @@ def _settings(header: str) -> dict[str, str]:
             if match and name not in settings and not (name == "METAGGA" and match[1][:1] in "FT"):
                 words = match[1].split()
                 settings[name] = match[1] if name in _FROM_INCAR else words[0] if words else ""
-    if "INCAR:" in incar:  # VASP 6 repeats all of it
+    if re.search(r"INCAR:\s*\w+ *=", incar):  # VASP 6 repeats all of it, VASP 5 has the heading
         settings.setdefault("ADDGRID", "F")
     if not re.fullmatch(r"\d+\.\d*", settings.get("NELECT", "")):
         raise ValueError(f"NELECT: found {settings.get('NELECT')}, expected a number")

@@ -51,8 +51,8 @@ def note_vacuum(notes: Notes, bulk: FinishedCalculation, charges: Iterable[int])
     if geometry := vacuum_geometry(bulk.structure):
         notes.add(
             "charged_in_vacuum",
-            f"{bulk.directory}: a {geometry} with more than {VACUUM:g} Å of vacuum: the corrections "
-            "of charged states hold for crystals only, their energies are not usable",
+            f"{bulk.directory}: a {geometry} with more than {VACUUM:g} Å of vacuum: corrections of "
+            "charged states hold for crystals only, their energies are not usable",
         )
 
 
@@ -62,5 +62,5 @@ def note_host_run(notes: Notes, run: str, folder: Path, differences: Sequence[Di
         kind = "mismatch" if item.setting in ELECTRONIC else "settings"
         notes.add(
             f"{run}_{kind}",
-            f"{run}: {item.setting}: found {item.one}, the bulk has {item.other} ({folder})",
+            f"{run}: {item.text} ({folder})",
         )

@@ -189,9 +189,11 @@ def state_error(asked: DefectCalculation, message: str) -> StateError:
 
 def _differing(calculation: FinishedCalculation, bulk: FinishedCalculation) -> list[str]:
     """Return what keeps a calculation from competing with others of its state."""
+    # the energy with spin can only be lower, and is right then
     found = [
-        f"{item.setting}: {item.one}, the bulk has {item.other}"
+        item.text
         for item in state_differences(calculation, bulk)
+        if item.setting != "spin_polarized"
     ]
     return found if calculation.scf_converged else [*found, "its SCF did not reach EDIFF"]
 

@@ -1,4 +1,4 @@
-"""Competing phases: which of the calculations that were found count, and what is wrong with them."""
+"""Competing phases: which calculations count, and what is wrong with them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from defect_workflows.dft.consistency import Difference, dopant_warnings, phase_differences
+from defect_workflows.dft.consistency import dopant_warnings, phase_differences
 from defect_workflows.dft.finished import read_calculation
 from defect_workflows.dft.theory import own_correction
 from defect_workflows.documents.calculations import FinishedCalculation
@@ -128,7 +128,7 @@ def _of_one_phase(
     densest = max(_mesh_density(item) or 0.0 for item in group)
     reasons = []
     for item in group:
-        found = [_text(difference) for difference in phase_differences(item, bulk)]
+        found = [difference.text for difference in phase_differences(item, bulk)]
         if not item.scf_converged:
             found.append("its SCF did not reach EDIFF")
         density = _mesh_density(item)
@@ -163,7 +163,7 @@ def _warnings(
     """Return what is wrong with a calculation that is used."""
     where = _name(phase)
     found = [
-        LevelWarning(code=difference.code, message=f"{where}: {_text(difference)}")
+        LevelWarning(code=difference.code, message=f"{where}: {difference.text}")
         for difference in phase_differences(phase, bulk)
     ]
     if not phase.scf_converged:
@@ -200,10 +200,6 @@ def _wrong_moment(phase: FinishedCalculation) -> str | None:
 def _left_out(phase: FinishedCalculation, reason: str) -> LevelWarning:
     message = f"{_name(phase)} is left out: {reason}"
     return LevelWarning(code="calculation_left_out", message=message)
-
-
-def _text(difference: Difference) -> str:
-    return f"{difference.setting}: found {difference.one}, the bulk has {difference.other}"
 
 
 def _name(phase: FinishedCalculation) -> str:
