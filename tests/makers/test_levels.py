@@ -356,8 +356,8 @@ def test_energies_that_vasp_corrected_are_refused(data_dir, tmp_path, changes, m
 def test_excited_bulk_is_refused(data_dir, tmp_path):
     folder = data_dir / CDTE
     poor = edited(folder / "bulk_vasp_gam", tmp_path / "bulk", NUPDOWN="2.0000")
-    with pytest.raises(InputError, match="a moment of .* in 32 primitive cells"):
-        cdte(folder, bulk=poor)
+    with pytest.raises(InputError, match=r"a moment of 2 in 32 primitive cells \(NUPDOWN = 2\)"):
+        cdte(folder, bulk={"dir": poor})
 
 
 def test_dielectric_of_another_host_is_refused(data_dir):
