@@ -68,7 +68,11 @@ def read_bulk(folder: Path) -> FinishedCalculation:
         raise InputError(f"bulk.dir: {error}") from None
     if bulk.charge != 0:
         raise InputError(f"bulk.dir: found charge {bulk.charge:+d}, expected a neutral bulk")
-    if problem := own_correction(bulk.settings, bulk.charge) or excited(bulk):
+    if problem := own_correction(bulk.settings, bulk.charge):
+        raise InputError(
+            f"bulk.dir: {folder}: found {problem}, expected an energy that VASP did not correct"
+        )
+    if problem := excited(bulk):
         raise InputError(f"bulk.dir: {folder}: found {problem}, expected the bulk's ground state")
     return bulk
 
