@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
+from defect_workflows.dft.theory import number
 from defect_workflows.documents.calculations import FinishedCalculation
 from defect_workflows.documents.labels import KpointMesh, Label, LevelOfTheory
 from defect_workflows.documents.warnings import LevelWarning
@@ -35,9 +37,40 @@ CODES = {
     "spin_polarized": "spin_mismatch",
     "spin_orbit": "spin_orbit_mismatch",
     "hubbard": "hubbard_mismatch",
+    "aspherical": "lasph_mismatch",
+    "support_grid": "addgrid_mismatch",
+    "fock_precision": "precfock_mismatch",
+    "model_hybrid": "lmodelhf_mismatch",
+    "smearing": "smearing_mismatch",
+    "augmentation": "enaug_mismatch",
     "cell": "cell_mismatch",
 }
 """Stable code of the warning per setting."""
+
+_TAGS = {
+    "aspherical": "LASPH",
+    "support_grid": "ADDGRID",
+    "fock_precision": "PRECFOCK",
+    "model_hybrid": "LMODELHF",
+}
+
+OF_THE_CELL = {"kpoints", "kpoint_reduction", "real_space_projection", "spin_polarized"}
+"""Settings that rightly differ between cells of the same level of theory, and between phases."""
+
+ELECTRONIC = {
+    "functional", "exact_exchange", "screening", "model_hybrid", "hubbard", "potcars", "spin_orbit",
+}  # fmt: skip
+"""Settings that change bands and screening of a host; the others are matters of convergence."""
+
+SMEARED_ENERGY = 0.005
+"""Smearing that changes an energy by less has no effect, in eV."""
+
+PARTLY_OCCUPIED = 0.1
+"""A band with an occupation further from 0 and 1 than this is partly occupied."""
+
+_TETRAHEDRON = {-4, -5, -14, -15}
+_ENAUG_IN_USE = {"low", "medium", "high"}
+_PSEUDO_HYDROGEN = re.compile(r"H\d*\.\d+")
 
 
 @dataclass(frozen=True)
@@ -57,7 +90,17 @@ class Difference:
     other: str
 
     def __str__(self) -> str:
-        return f"{self.setting}: {self.one} != {self.other}"
+        return f"{self.name}: {self.one} != {self.other}"
+
+    @property
+    def name(self) -> str:
+        """Name of the setting for messages."""
+        return _TAGS.get(self.setting, self.setting)
+
+    @property
+    def text(self) -> str:
+        """Both values in words, where the other is the bulk's."""
+        return f"{self.name}: found {self.one}, the bulk has {self.other}"
 
     @property
     def code(self) -> str:
@@ -70,6 +113,7 @@ def differences(
     other: LevelOfTheory,
     across_fidelities: bool = False,
     same_cell: bool = True,
+    skipped: Collection[str] = (),
 ) -> list[Difference]:
     """Return every setting that differs; what one of the two does not tell is not compared.
 
@@ -81,8 +125,10 @@ def differences(
         Leave out what distinguishes the fidelities.
     same_cell
         The k-points are of one cell; those of two cells cannot be compared.
+    skipped
+        Settings to leave out.
     """
-    skipped = {"kpoint_mesh"} | (_OF_THE_FIDELITY if across_fidelities else set())
+    skipped = {"kpoint_mesh", *skipped} | (_OF_THE_FIDELITY if across_fidelities else set())
     skipped |= set() if same_cell else {"kpoints"}
     found = []
     for name in LevelOfTheory.model_fields:
@@ -107,6 +153,30 @@ def cell_difference(one: Structure, other: Structure) -> list[Difference]:
     return [Difference("cell", mine, f"{theirs} (up to {deviation:.3f} Å)")]
 
 
+def state_differences(
+    calculation: FinishedCalculation, bulk: FinishedCalculation
+) -> list[Difference]:
+    """Return everything in which the calculation of a state must not differ from its bulk."""
+    return [
+        *differences(calculation.level_of_theory, bulk.level_of_theory),
+        *_smearing(calculation, bulk),
+        *_augmentation(calculation, bulk),
+        *cell_difference(calculation.structure, bulk.structure),
+    ]
+
+
+def phase_differences(
+    calculation: FinishedCalculation, bulk: FinishedCalculation
+) -> list[Difference]:
+    """Return everything in which a competing phase, or a run of the host, differs from the bulk.
+
+    Cell, k-points, smearing and spin are a phase's own.
+    """
+    return differences(
+        calculation.level_of_theory, bulk.level_of_theory, skipped=OF_THE_CELL
+    ) + _augmentation(calculation, bulk)
+
+
 def consistency_warnings(
     name: str, calculation: FinishedCalculation, bulk: FinishedCalculation
 ) -> list[LevelWarning]:
@@ -119,15 +189,59 @@ def consistency_warnings(
     calculation, bulk
         The two calculations; each message has the bulk's value last.
     """
-    found = differences(calculation.level_of_theory, bulk.level_of_theory)
-    found += cell_difference(calculation.structure, bulk.structure)
     return [
         LevelWarning(
             code=item.code,
-            message=f"{name}: {item.setting}: found {item.one}, the bulk has {item.other}",
+            message=f"{name}: {item.text} ({calculation.directory})",
         )
-        for item in found
+        for item in state_differences(calculation, bulk)
     ]
+
+
+def dopant_warnings(
+    calculations: Sequence[tuple[str, FinishedCalculation]], bulk: FinishedCalculation
+) -> list[tuple[str, LevelWarning]]:
+    """Return differences in elements that the bulk lacks: to the first calculation with them.
+
+    Parameters
+    ----------
+    calculations
+        With a name each, for the messages.
+    bulk
+        The pristine supercell.
+
+    Returns
+    -------
+    list[tuple[str, LevelWarning]]
+        Each warning with the name of the calculation.
+    """
+    first: dict[str, tuple[str, LevelOfTheory]] = {}
+    found = []
+    for name, calculation in calculations:
+        theory = calculation.level_of_theory
+        for element in sorted(_elements(theory) - _elements(bulk.level_of_theory)):
+            reference, other = first.setdefault(element, (name, theory))
+            found += [
+                (
+                    name,
+                    LevelWarning(
+                        code=item.code,
+                        message=f"{name}: {item.name}: found {item.one}, {reference} has "
+                        f"{item.other} ({calculation.directory})",
+                    ),
+                )
+                for item in differences(_of_element(theory, element), _of_element(other, element))
+                if item.setting in ("potcars", "hubbard")
+            ]
+    return found
+
+
+def partly_occupied(calculation: FinishedCalculation) -> bool:
+    """Tell whether states are partly occupied, so that the smearing changes the energy."""
+    edges = calculation.band_edges
+    return abs(calculation.smearing_energy or 0.0) > SMEARED_ENERGY or (
+        edges is not None and edges.partial > PARTLY_OCCUPIED
+    )
 
 
 def check_one_level_of_theory(labels: Sequence[Label]) -> None:
@@ -169,12 +283,72 @@ def _plain(name: str, one: LevelOfTheory, other: LevelOfTheory) -> list[Differen
 
 
 def _potcars(name: str, one: LevelOfTheory, other: LevelOfTheory) -> list[Difference]:
-    """Compare per element, since a defect may lack one of them or bring one."""
-    mine, theirs = (
-        {title.split()[1].split("_")[0]: title for title in theory.potcars}
-        for theory in (one, other)
-    )
-    return _per_element(name, mine, theirs)
+    """Compare per element, since a defect may lack one of them or bring one.
+
+    Of several POTCARs of an element a defect may lack some; pseudo-hydrogens are elements apart.
+    """
+    mine, theirs = _titles(one), _titles(other)
+    return [
+        Difference(name, " and ".join(sorted(mine[key])), " and ".join(sorted(theirs[key])))
+        for key in sorted(mine.keys() & theirs.keys())
+        if mine[key] - theirs[key]
+    ]
+
+
+def _titles(theory: LevelOfTheory) -> dict[str, set[str]]:
+    """Return the POTCARs of each element."""
+    titles: dict[str, set[str]] = {}
+    for title in theory.potcars:
+        titles.setdefault(_element(title), set()).add(title)
+    return titles
+
+
+def _element(title: str) -> str:
+    word = title.split()[1]
+    return word if _PSEUDO_HYDROGEN.fullmatch(word) else word.split("_")[0]
+
+
+def _of_element(theory: LevelOfTheory, element: str) -> LevelOfTheory:
+    """Return a level of theory with POTCARs and Hubbard corrections of one element only."""
+    terms = None
+    if theory.hubbard is not None:
+        terms = [term for term in theory.hubbard if term.element == element]
+    titles = [title for title in theory.potcars if _element(title) == element]
+    return theory.model_copy(update={"potcars": titles, "hubbard": terms})
+
+
+def _smearing(one: FinishedCalculation, other: FinishedCalculation) -> list[Difference]:
+    """Compare where it changes an energy: where states are partly occupied."""
+    if not (partly_occupied(one) or partly_occupied(other)):
+        return []
+    mine, theirs = (_smearing_text(calculation.settings) for calculation in (one, other))
+    if mine is None or theirs is None or mine == theirs:
+        return []
+    return [Difference("smearing", mine, theirs)]
+
+
+def _smearing_text(settings: dict[str, str]) -> str | None:
+    if not settings.get("ISMEAR") or not settings.get("SIGMA"):
+        return None
+    method = int(number(settings, "ISMEAR", 0))
+    # an OUTCAR has two decimals
+    width = "" if method in _TETRAHEDRON else f" SIGMA {number(settings, 'SIGMA', 0):.2f} eV"
+    return f"ISMEAR {method}{width}"
+
+
+def _augmentation(one: FinishedCalculation, other: FinishedCalculation) -> list[Difference]:
+    """Compare ENAUG where PREC uses it; its default is that of the POTCARs."""
+    theories = one.level_of_theory, other.level_of_theory
+    mine, theirs = (number(run.settings, "ENAUG", 0.0) for run in (one, other))
+    if (
+        not mine
+        or not theirs
+        or abs(mine - theirs) < 0.1
+        or any(theory.precision not in _ENAUG_IN_USE for theory in theories)
+        or set(theories[0].potcars) != set(theories[1].potcars)
+    ):
+        return []
+    return [Difference("augmentation", f"ENAUG {mine:g} eV", f"{theirs:g} eV")]
 
 
 def _hubbard(name: str, one: LevelOfTheory, other: LevelOfTheory) -> list[Difference]:
@@ -196,7 +370,7 @@ def _hubbard(name: str, one: LevelOfTheory, other: LevelOfTheory) -> list[Differ
 
 
 def _elements(theory: LevelOfTheory) -> set[str]:
-    return {title.split()[1].split("_")[0] for title in theory.potcars}
+    return set(_titles(theory))
 
 
 def _per_element(name: str, mine: dict[str, str], theirs: dict[str, str]) -> list[Difference]:

@@ -128,6 +128,7 @@ def _document(
         scf_converged=frames[-1].scf_converged,
         ionic_converged=run.ionic_converged,
         band_edges=run.bands.edges() if run.bands is not None else None,
+        smearing_energy=None if last.problem else last.free_energy - last.energy,
         magnetization=run.magnetization,
         nupdown=constrained if constrained >= 0 and spin_channels(run.settings) == 2 else None,
         site_potentials=run.site_potentials,

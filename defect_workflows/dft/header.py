@@ -28,7 +28,8 @@ _HUBBARD_ROW = r"for each species {name} =([^\n]*)"
 _SETTINGS = (
     "PREC", "ISPIN", "LNONCOLLINEAR", "LSORBIT", "ENCUT", "NELM", "EDIFF", "LREAL", "EDIFFG", "NSW",
     "IBRION", "ISIF", "NELECT", "NUPDOWN", "ISMEAR", "SIGMA", "LVTOT", "LVHAR", "GGA", "LHFCALC",
-    "AEXX", "HFSCREEN", "NKREDX", "NKREDY", "NKREDZ", "LUSE_VDW", "LEPSILON",
+    "AEXX", "HFSCREEN", "NKREDX", "NKREDY", "NKREDZ", "LUSE_VDW", "LEPSILON", "LASPH", "PRECFOCK",
+    "LMODELHF", "ENAUG", "LMONO", "LDIPOL", "IDIPOL", "EPSILON", "EFIELD",
 )  # fmt: skip
 """Settings that VASP echoes, one value each."""
 

@@ -20,7 +20,7 @@ OCCUPIED = 0.4
 filling that degenerate defect states have up to rounding."""
 _SAME_POINT = 1e-4
 
-NOT_ECHOED = {"METAGGA": "--", "IVDW": "0", "LVDW": "F", "LUSE_VDW": "F"}
+NOT_ECHOED = {"METAGGA": "--", "IVDW": "0", "LVDW": "F", "LUSE_VDW": "F", "ADDGRID": "F"}
 """Settings that VASP tells only where it repeats the INCAR, and its defaults: where the INCAR is
 not repeated (OUTCARs of VASP 5), a setting that is not there is unknown."""
 
@@ -123,6 +123,7 @@ class Bands:
             cbm=above[lowest],
             vbm_kpoint=tuple(self.kpoints[highest[1]]),
             cbm_kpoint=tuple(self.kpoints[lowest[1]]),
+            partial=max(0.0, np.minimum(self.occupations, 1 - self.occupations).max()),
         )
 
     def magnetization(self) -> float | None:

@@ -9,7 +9,7 @@ from defect_workflows.dft.raw import Run, Species
 from defect_workflows.documents.base import Vector3D
 from defect_workflows.documents.labels import HubbardTerm, LevelOfTheory
 
-_PRECISIONS = ("normal", "accurate", "single", "low", "medium", "high")
+_PRECISIONS = ("normal", "accurate", "single", "low", "medium", "high", "fast")
 _POTCAR_FUNCTIONALS = {"PAW_PBE": "PE", "PAW_GGA": "91", "PAW": "CA", "PAW_LDA": "CA"}
 _UNSET = ("", "--", "NONE", "F")
 
@@ -34,12 +34,36 @@ def level_of_theory(run: Run) -> LevelOfTheory:
         kpoint_reduction=_reduction(settings) if hybrid else (1, 1, 1),
         kpoint_mesh=run.mesh(),
         hubbard=_hubbard(settings, run.species),
+        aspherical=_logical(settings, "LASPH"),
+        support_grid=_logical(settings, "ADDGRID"),
+        fock_precision=_precision(settings.get("PRECFOCK", "")) or None if hybrid else None,
+        model_hybrid=_logical(settings, "LMODELHF") if hybrid else None,
     )
 
 
 def flag(settings: dict[str, str], name: str, true: str = "T") -> bool:
     """Return a logical setting, False where it is missing."""
     return settings.get(name, "F").strip().lstrip(".")[:1].upper() in tuple(true)
+
+
+def own_correction(settings: dict[str, str], charge: int) -> str | None:
+    """Return the setting by which VASP itself corrected the energy of a cell, None without one.
+
+    A monopole correction (LMONO) is nothing in a neutral cell.
+    """
+    if flag(settings, "LMONO") and charge:
+        return f"LMONO = T, EPSILON = {number(settings, 'EPSILON', 1.0):g}"
+    if number(settings, "IDIPOL", 0) > 0:
+        return f"IDIPOL = {number(settings, 'IDIPOL', 0):.0f}"
+    if flag(settings, "LDIPOL"):
+        return "LDIPOL = T"
+    if number(settings, "EFIELD", 0.0):
+        return f"EFIELD = {number(settings, 'EFIELD', 0.0):g}"
+    return None
+
+
+def _logical(settings: dict[str, str], name: str) -> bool | None:
+    return flag(settings, name) if name in settings else None
 
 
 def number(settings: dict[str, str], name: str, default: float) -> float:

@@ -37,6 +37,9 @@ class BandEdges(Document):
     cbm: float = Field(description="Lowest unoccupied eigenvalue in eV.")
     vbm_kpoint: Vector3D = Field(description="Its k-point, fractional coordinates.")
     cbm_kpoint: Vector3D = Field(description="Its k-point, fractional coordinates.")
+    partial: float = Field(
+        default=0.0, description="Largest distance of an occupation from both 0 and 1: 0 to 0.5."
+    )
 
 
 class FinishedCalculation(Document):
@@ -56,6 +59,9 @@ class FinishedCalculation(Document):
     )
     band_edges: BandEdges | None = Field(
         default=None, description="Band edges, where eigenvalues were printed."
+    )
+    smearing_energy: float | None = Field(
+        default=None, description="What smearing does to the energy: TOTEN - energy, in eV."
     )
     magnetization: float | None = Field(
         default=None, description="Total magnetic moment in Bohr magnetons; None without spin."

@@ -58,6 +58,14 @@ class LevelOfTheory(Document):
     hubbard: list[HubbardTerm] | None = Field(
         default=None, description="Hubbard corrections that are not 0, in the order of elements."
     )
+    aspherical: bool | None = Field(default=None, description="LASPH.")
+    support_grid: bool | None = Field(default=None, description="ADDGRID.")
+    fock_precision: str | None = Field(
+        default=None, description="PRECFOCK of the exact exchange; None for semi-local."
+    )
+    model_hybrid: bool | None = Field(
+        default=None, description="LMODELHF of the exact exchange; None for semi-local."
+    )
 
 
 class PlanarPotential(Document):

@@ -235,12 +235,18 @@ class StateEnergy(Document):
 
 
 class MetastableState(Document):
-    """Another calculation of a state, higher in energy than the one used."""
+    """Another calculation of a state, which lies higher than the one used or did not compete."""
 
     defect: str = Field(description="Name of the defect without charge.")
     charge: int = Field(description="Charge in units of e.")
     energy: float = Field(description="Raw supercell energy in eV.")
-    above: float = Field(description="Energy above the calculation used, in eV.")
+    above: float | None = Field(
+        description="Energy above the calculation used, in eV; None where settings differ."
+    )
+    differs: list[str] = Field(
+        default_factory=list,
+        description="Why it did not compete: settings in which it differs from the bulk.",
+    )
     magnetization: float | None = Field(
         default=None, description="Total magnetic moment in Bohr magnetons."
     )

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from pymatgen.core import Composition
-
 from defect_workflows.calculations import DefectCalculation
+from defect_workflows.dft.consistency import state_differences
 from defect_workflows.dft.finished import read_calculation
+from defect_workflows.dft.theory import own_correction
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.documents.calculations import FinishedCalculation
 from defect_workflows.documents.defects import DefectState
@@ -31,6 +31,9 @@ from defect_workflows.errors import (
 from defect_workflows.levels.analysis import analyse
 from defect_workflows.levels.identify import identify
 from defect_workflows.levels.names import NamedState, defect_names
+
+SAME_MOMENT = 0.1
+"""Moments that differ by less are the same, in Bohr magnetons."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ def read_bulk(folder: Path) -> FinishedCalculation:
     Raises
     ------
     InputError
-        If it cannot be read, is charged, or shows a defect's worth of nothing.
+        If it cannot be read, is charged, is in an excited state, or its energy is corrected.
     """
     try:
         bulk = _without_frames(read_calculation(folder))
@@ -66,7 +69,29 @@ def read_bulk(folder: Path) -> FinishedCalculation:
         raise InputError(f"bulk.dir: {error}") from None
     if bulk.charge != 0:
         raise InputError(f"bulk.dir: found charge {bulk.charge:+d}, expected a neutral bulk")
+    if problem := own_correction(bulk.settings, bulk.charge):
+        raise InputError(
+            f"bulk.dir: {folder}: found {problem}, expected an energy that VASP did not correct"
+        )
+    if problem := excited(bulk):
+        raise InputError(f"bulk.dir: {folder}: found {problem}, expected the bulk's ground state")
     return bulk
+
+
+def excited(bulk: FinishedCalculation) -> str | None:
+    """Return the moment that shows a bulk in an excited state, None without one.
+
+    An insulator has the same whole moment in every primitive cell: one or two electrons that are
+    turned around in a whole supercell are no ground state.
+    """
+    moment = bulk.magnetization if bulk.nupdown is None else bulk.nupdown
+    if bulk.level_of_theory.spin_orbit or moment is None or abs(moment) < SAME_MOMENT:
+        return None
+    cells = max(1, round(len(bulk.structure) / len(bulk.structure.get_primitive_structure())))
+    if abs(moment - cells * round(moment / cells)) < SAME_MOMENT:
+        return None
+    constraint = "" if bulk.nupdown is None else f" (NUPDOWN = {bulk.nupdown:g})"
+    return f"a moment of {moment:g} in {cells} primitive cells{constraint}"
 
 
 def read_state(asked: DefectCalculation) -> ReadState | StateError:
@@ -77,6 +102,11 @@ def read_state(asked: DefectCalculation) -> ReadState | StateError:
             raise InvalidChargeError(
                 f"{asked.dir}: found charge {finished.charge:+d} (NELECT {finished.nelect:g}, "
                 f"{_valences(finished)}), expected {asked.charge:+d} as given for {asked.name}"
+            )
+        if problem := own_correction(finished.settings, finished.charge):
+            raise CalculationError(
+                f"{asked.dir}: found {problem}: VASP's own correction is part of the energy and "
+                "would be made twice, expected an energy without it (LMONO, IDIPOL, LDIPOL off)"
             )
     except DefectWorkflowsError as error:
         return state_error(asked, str(error))
@@ -114,21 +144,6 @@ def without_charges(read: Sequence[ReadState]) -> list[ReadState]:
     ]
 
 
-def read_phase(folder: Path) -> tuple[Composition, float, bool]:
-    """Return composition, energy in eV and whether the SCF is converged, of a competing phase.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    try:
-        found = read_calculation(folder, planes=False)
-    except CalculationError as error:
-        raise InputError(f"chemical_potentials.dirs: {error}") from None
-    return found.structure.composition, found.energy, found.scf_converged
-
-
 def analyse_state(
     read: ReadState,
     bulk: LevelCalculation,
@@ -147,10 +162,13 @@ def analyse_state(
     return AnalysedState(read, state, calculation, analysis, warnings)
 
 
-def choose_lowest(read: Iterable[ReadState]) -> tuple[list[ReadState], list[MetastableState]]:
+def choose_lowest(
+    read: Iterable[ReadState], bulk: FinishedCalculation
+) -> tuple[list[ReadState], list[MetastableState]]:
     """Return the lowest calculation of every state, and the others.
 
-    Calculations with other atoms are not compared: one of them is of another defect.
+    Only those with the bulk's settings and a converged SCF compete; where there is none, those that
+    differ least. Calculations with other atoms are not compared: one of them is of another defect.
     """
     groups: dict[tuple[str, int, str], list[ReadState]] = {}
     for item in read:
@@ -159,14 +177,20 @@ def choose_lowest(read: Iterable[ReadState]) -> tuple[list[ReadState], list[Meta
         groups.setdefault(key, []).append(item)
     used, metastable = [], []
     for (name, charge, _), items in groups.items():
-        lowest, *others = sorted(items, key=lambda item: item.finished.energy)
+        differing = {id(item): _differing(item.finished, bulk) for item in items}
+        lowest, *others = sorted(
+            items, key=lambda item: (len(differing[id(item)]), item.finished.energy)
+        )
         used.append(lowest)
         metastable += [
             MetastableState(
                 defect=name,
                 charge=charge,
                 energy=item.finished.energy,
-                above=item.finished.energy - lowest.finished.energy,
+                above=None
+                if differing[id(item)]
+                else item.finished.energy - lowest.finished.energy,
+                differs=differing[id(item)],
                 magnetization=item.finished.magnetization,
                 directory=str(item.asked.dir),
             )
@@ -199,6 +223,17 @@ def state_error(asked: DefectCalculation, message: str) -> StateError:
     return StateError(
         defect=asked.name, charge=asked.charge, directory=str(asked.dir), message=message
     )
+
+
+def _differing(calculation: FinishedCalculation, bulk: FinishedCalculation) -> list[str]:
+    """Return what keeps a calculation from competing with others of its state."""
+    # the energy with spin can only be lower, and is right then
+    found = [
+        item.text
+        for item in state_differences(calculation, bulk)
+        if item.setting != "spin_polarized"
+    ]
+    return found if calculation.scf_converged else [*found, "its SCF did not reach EDIFF"]
 
 
 def _without_frames(calculation: FinishedCalculation) -> FinishedCalculation:

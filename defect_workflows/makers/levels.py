@@ -16,7 +16,7 @@ from pathlib import Path
 from pymatgen.core import Composition
 
 from defect_workflows.calculations import Calculations, CompetingPhases, DielectricEntry
-from defect_workflows.dft.consistency import consistency_warnings
+from defect_workflows.dft.consistency import consistency_warnings, dopant_warnings
 from defect_workflows.dft.files import OUTPUTS
 from defect_workflows.dft.host import read_dielectric, read_dos
 from defect_workflows.documents.base import Matrix3D
@@ -41,17 +41,23 @@ from defect_workflows.levels.fermi import fermi_levels
 from defect_workflows.levels.potentials import given_potentials, limits_from_phases
 from defect_workflows.levels.states import StateCalculation
 from defect_workflows.levels.thermodynamics import assemble
+from defect_workflows.makers.comparison import (
+    note_host_run,
+    note_left_out,
+    note_vacuum,
+    without_edges,
+)
 from defect_workflows.makers.finished import (
     AnalysedState,
     ReadState,
     analyse_state,
     choose_lowest,
     read_bulk,
-    read_phase,
     read_state,
     without_charges,
     without_doubles,
 )
+from defect_workflows.makers.phases import choose_phases, read_phase
 from defect_workflows.userfile import dielectric_tensor
 
 Progress = Callable[[str, int, int], None]
@@ -104,10 +110,12 @@ class FinishedLevels:
                 read = without_charges(read)
             with self._step("host"):
                 notes = self._notes(bulk)
-                dielectric = self._dielectric(notes)
-                limits = self._limits(pool, bulk, notes)
+                used, metastable = choose_lowest(read, bulk)
+                note_left_out(notes, metastable)
+                note_vacuum(notes, bulk, [item.finished.charge for item in used])
+                dielectric = self._dielectric(bulk, notes)
+                limits = self._limits(pool, bulk, used, notes)
             with self._step("analyse"):
-                used, metastable = choose_lowest(read)
                 analysed, more = self._analyse(pool, used, bulk, dielectric)
         errors += more
         if not analysed:
@@ -119,7 +127,7 @@ class FinishedLevels:
         result.levels.errors = errors
         if self.calculations.bulk.dos is not None:
             with self._step("Fermi level"):
-                self._add_fermi_levels(result, limits)
+                self._add_fermi_levels(result, bulk, limits)
         result.levels.seconds = self._seconds
         return result
 
@@ -139,36 +147,50 @@ class FinishedLevels:
         )
 
     def _notes(self, bulk: FinishedCalculation) -> Notes:
-        """Start the notes with what the bulk itself shows."""
+        """Start the notes with what the bulk itself shows.
+
+        Raises
+        ------
+        InputError
+            If band edges are needed that it does not show.
+        """
         asked, notes = self.calculations, Notes()
-        if bulk.band_edges is None and (asked.vbm is None or asked.band_gap is None):
+        problem = without_edges(bulk)
+        if problem and (asked.vbm is None or asked.band_gap is None):
             raise InputError(
-                f"bulk.dir: {bulk.directory}: found no band edges, expected them, or the keys vbm "
-                "and band_gap"
+                f"bulk.dir: {bulk.directory}: found {problem}, expected band edges, or the keys "
+                "vbm and band_gap"
             )
         note_files(notes, "bulk", bulk)
+        if problem and bulk.band_edges is not None:
+            notes.add("no_band_gap", f"the bulk has {problem}: vbm and band_gap are those given")
         note_convergence(notes, "bulk", bulk)
         note_band_edges(notes, bulk, asked.vbm is not None, asked.band_gap is not None)
         return notes
 
-    def _dielectric(self, notes: Notes) -> Matrix3D | None:
+    def _dielectric(self, bulk: FinishedCalculation, notes: Notes) -> Matrix3D | None:
         found = self.calculations.dielectric
         if not isinstance(found, DielectricEntry):
             return None if found is None else dielectric_tensor(found)
         try:
-            tensor, ionic = read_dielectric(found.dir)
+            calculated = read_dielectric(found.dir, bulk)
         except CalculationError as error:
             raise InputError(f"dielectric.dir: {error}") from None
-        if not ionic:
+        note_host_run(notes, "dielectric", found.dir, calculated.differences)
+        if not calculated.ionic:
             notes.add(
                 "dielectric_without_ionic",
                 f"{found.dir}: the ionic part of the dielectric tensor is missing or zero: "
                 "corrections come out too large where atoms screen",
             )
-        return tensor
+        return calculated.tensor
 
     def _limits(
-        self, pool: Executor, bulk: FinishedCalculation, notes: Notes
+        self,
+        pool: Executor,
+        bulk: FinishedCalculation,
+        used: Sequence[ReadState],
+        notes: Notes,
     ) -> list[ChemicalPotentialLimit]:
         asked = self.calculations.chemical_potentials
         if not isinstance(asked, CompetingPhases):
@@ -181,17 +203,18 @@ class FinishedLevels:
             )
         jobs = [pool.submit(read_phase, folder) for folder in folders]
         self._follow("competing phases", jobs)
-        phases = [job.result() for job in jobs]
-        for folder, (_, _, converged) in zip(folders, phases, strict=True):
-            if not converged:
-                notes.add(
-                    "scf_not_converged", f"competing phase in {folder}: SCF did not reach EDIFF"
-                )
-        limits, found = limits_from_phases(
-            Composition(bulk.structure.composition.reduced_formula),
-            [(composition, energy) for composition, energy, _ in phases],
-            asked.limit,
-        )
+        read = [job.result() for job in jobs]
+        phases, found = choose_phases(read, bulk, [item.finished for item in used], self.max_force)
+        notes.extend(found)
+        left_out = [item.message for item in found if item.code == "calculation_left_out"]
+        try:
+            limits, found = limits_from_phases(
+                Composition(bulk.structure.composition.reduced_formula),
+                [(item.structure.composition, item.energy) for item in phases],
+                asked.limit,
+            )
+        except InputError as error:
+            raise InputError("; ".join([str(error), *left_out[:1]])) from None
         notes.extend(found)
         return limits
 
@@ -221,6 +244,9 @@ class FinishedLevels:
         perfect = LevelCalculation.from_finished(bulk)
         for item in analysed:
             _note_finished(notes, item, bulk, perfect)
+        named = [(item.state.name, item.read.finished) for item in analysed]
+        for name, warning in dopant_warnings(named, bulk):
+            notes.extend([warning], name)
         return assemble(
             bulk.structure.composition.reduced_formula,
             perfect,
@@ -244,7 +270,10 @@ class FinishedLevels:
         return vbm, gap
 
     def _add_fermi_levels(
-        self, result: LevelsResult, limits: Sequence[ChemicalPotentialLimit]
+        self,
+        result: LevelsResult,
+        bulk: FinishedCalculation,
+        limits: Sequence[ChemicalPotentialLimit],
     ) -> None:
         """Add Fermi level and concentrations; what stands against them is a warning."""
         document, folder = result.levels, self.calculations.bulk.dos
@@ -252,11 +281,14 @@ class FinishedLevels:
         try:
             if not limits:
                 raise CalculationError("no chemical potentials: no self-consistent Fermi level")
-            dos, vbm, gap = read_dos(folder)
+            dos, vbm, gap, differences = read_dos(folder, bulk)
             document.fermi_levels = fermi_levels(result, limits, dos, self.calculations.temperature)
         except CalculationError as error:
             document.warnings.append(LevelWarning(code="no_fermi_level", message=str(error)))
             return
+        notes = Notes()
+        note_host_run(notes, "dos", folder, differences)
+        document.warnings += notes.all
         if max(abs(vbm - document.vbm), abs(gap - document.band_gap)) > SAME_EDGES:
             message = (
                 f"the density of states has VBM {vbm:.3f} and gap {gap:.3f} eV, the levels are "

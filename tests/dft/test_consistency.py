@@ -9,10 +9,12 @@ from defect_workflows.dft.consistency import (
     check_one_level_of_theory,
     consistency_warnings,
     differences,
+    dopant_warnings,
 )
 from defect_workflows.dft.files import run_files
 from defect_workflows.dft.finished import read_calculation
 from defect_workflows.dft.ingest import FoundRun, labels_of
+from defect_workflows.dft.theory import own_correction
 from defect_workflows.documents.labels import HubbardTerm, KpointMesh, LevelOfTheory
 from defect_workflows.errors import LevelOfTheoryError
 
@@ -49,6 +51,13 @@ CHANGES = {
     "spin_mismatch": {"spin_polarized": False},
     "spin_orbit_mismatch": {"spin_orbit": True},
     "hubbard_mismatch": {"hubbard": [HubbardTerm(element="Mg", angular_momentum=2, u=4.0, j=0.0)]},
+    "lasph_mismatch": {"aspherical": False},
+    "addgrid_mismatch": {"support_grid": True},
+}
+
+HYBRID_CHANGES = {
+    "precfock_mismatch": {"fock_precision": "normal"},
+    "lmodelhf_mismatch": {"model_hybrid": True},
 }
 
 
@@ -71,7 +80,96 @@ def test_the_cell_is_compared(bulk, defect):
     structure.scale_lattice(structure.volume * 1.01)
     other = defect.model_copy(update={"structure": structure})
     assert [item.code for item in consistency_warnings("x", other, bulk)] == ["cell_mismatch"]
-    assert set(CHANGES) | {"cell_mismatch"} == set(CODES.values())
+    elsewhere = {"cell_mismatch", "smearing_mismatch", "enaug_mismatch", *HYBRID_CHANGES}
+    assert set(CHANGES) | elsewhere == set(CODES.values())
+
+
+@pytest.mark.parametrize("code", HYBRID_CHANGES)
+def test_settings_of_exact_exchange(data_dir, theory, code):
+    hybrid = outcar_theory(data_dir / "01_cdte_vCd_hse06_gamma/bulk_vasp_gam")
+    assert (hybrid.fock_precision, hybrid.model_hybrid) == ("fast", False)
+    changed = hybrid.model_copy(update=HYBRID_CHANGES[code])
+    assert [item.code for item in differences(changed, hybrid)] == [code]
+    # a semi-local calculation has none of them
+    assert (theory.fock_precision, theory.model_hybrid) == (None, None)
+
+
+def outcar_theory(folder: Path) -> LevelOfTheory:
+    return read_calculation(folder, planes=False, projections=False).level_of_theory
+
+
+def smeared(calculation, method, width, energy=0.0):
+    settings = calculation.settings | {"ISMEAR": method, "SIGMA": width}
+    return calculation.model_copy(update={"settings": settings, "smearing_energy": energy})
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "found"),
+    [
+        (("0", "0.05", -0.1), ("0", "0.2"), True),
+        (("0", "0.05"), ("1", "0.05", 0.1), True),
+        (("0", "0.05"), ("0", "0.2"), False),  # no state is partly occupied
+        (("-5", "0.05", 0.1), ("-5", "0.2", 0.1), False),  # tetrahedra have no width
+        (("0", "0.0500000", 0.1), ("0", "0.05", 0.1), False),
+    ],
+)
+def test_smearing_counts_where_it_has_an_effect(bulk, defect, mine, theirs, found):
+    warnings = consistency_warnings("x", smeared(defect, *mine), smeared(bulk, *theirs))
+    assert [item.code for item in warnings] == ["smearing_mismatch"] * found
+
+
+def test_augmentation_counts_where_it_is_used(bulk, defect):
+    def with_enaug(calculation, value, precision):
+        theory = calculation.level_of_theory.model_copy(update={"precision": precision})
+        settings = calculation.settings | {"ENAUG": value}
+        return calculation.model_copy(update={"settings": settings, "level_of_theory": theory})
+
+    for precision, codes in (("accurate", []), ("high", ["enaug_mismatch"])):
+        pair = with_enaug(defect, "900", precision), with_enaug(bulk, "600", precision)
+        assert [item.code for item in consistency_warnings("x", *pair)] == codes
+
+
+def test_elements_that_the_bulk_lacks_are_compared_among_defects(bulk, defect):
+    def doped(title, u):
+        terms = [HubbardTerm(element="Ni", angular_momentum=2, u=u, j=0.0)]
+        titles = [*bulk.level_of_theory.potcars, title]
+        theory = bulk.level_of_theory.model_copy(update={"potcars": titles, "hubbard": terms})
+        return defect.model_copy(update={"level_of_theory": theory})
+
+    first = ("Ni_Mg_0", doped("PAW_PBE Ni 02Aug2007", 6.2))
+    same = ("Ni_Mg_+1", doped("PAW_PBE Ni 02Aug2007", 6.2))
+    other = ("Ni_Mg_-1", doped("PAW_PBE Ni_pv 06Sep2000", 5.0))
+    found = dopant_warnings([first, same, other], bulk)
+    assert [(name, item.code) for name, item in found] == [
+        ("Ni_Mg_-1", "potcar_mismatch"),
+        ("Ni_Mg_-1", "hubbard_mismatch"),
+    ]
+    assert "Ni_Mg_0 has PAW_PBE Ni 02Aug2007" in found[0][1].message
+
+
+def test_pseudo_hydrogen_is_not_hydrogen(theory):
+    def with_titles(*words):
+        return theory.model_copy(update={"potcars": [f"PAW_PBE {word} x" for word in words]})
+
+    surface = with_titles("Ga", "N", "H1.25", "H.75")
+    assert differences(with_titles("Ga", "N", "H1.25", "H.75", "H"), surface) == []
+    assert differences(with_titles("Ga", "N", "H1.25"), surface) == []
+    assert len(differences(with_titles("Ga", "N", "N_h"), with_titles("Ga", "N"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "charge", "found"),
+    [
+        ({"LMONO": "T", "EPSILON": "9.13"}, -2, "LMONO = T, EPSILON = 9.13"),
+        ({"LMONO": "T"}, 0, None),
+        ({"IDIPOL": "4"}, 0, "IDIPOL = 4"),
+        ({"IDIPOL": "0", "LDIPOL": "F", "LMONO": "F"}, 1, None),
+        ({"LDIPOL": "T"}, 1, "LDIPOL = T"),
+        ({"EFIELD": "0.01"}, 1, "EFIELD = 0.01"),
+    ],
+)
+def test_corrections_that_vasp_made(settings, charge, found):
+    assert own_correction(settings, charge) == found
 
 
 def test_settings_of_real_data_that_differ(data_dir):

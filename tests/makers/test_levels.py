@@ -1,9 +1,9 @@
 """Levels of finished runs reproduce what was published of them, from the files alone."""
 
 import gzip
+import re
 import shutil
 
-import numpy as np
 import pytest
 from doped.thermodynamics import DefectThermodynamics
 from monty.json import MontyDecoder
@@ -84,7 +84,14 @@ def test_mgo_from_outcars_alone(mgo):
     assert levels.vbm == pytest.approx(3.1293, abs=1e-4)
     assert levels.band_gap == pytest.approx(4.7218, abs=1e-4)
     assert {level.charges: level.in_gap for level in levels.transition_levels}[1, 0] is False
-    assert codes(levels) == {"level_outside_gap", "correction_large", "dos_mismatch"}
+    # hcp Mg was calculated with 585 instead of 450 eV; the density of states without LASPH
+    assert codes(levels) == {
+        "level_outside_gap",
+        "correction_large",
+        "dos_mismatch",
+        "dos_settings",
+        "encut_mismatch",
+    }
     assert not levels.errors
     assert [step.step for step in levels.seconds][:3] == ["read", "host", "analyse"]
 
@@ -347,12 +354,31 @@ def test_folders_of_competing_phases(data_dir):
     assert "O2_mmm_EaH_0" in names
 
 
-def test_dielectric_of_a_dfpt_folder(data_dir):
-    from defect_workflows.dft.host import read_dielectric
-
-    tensor, ionic = read_dielectric(data_dir / "10_hosts/Si_dielectric/outputs")
-    assert np.allclose(tensor, 11.4154 * np.eye(3), atol=1e-3)
-    assert not ionic  # silicon has no polar phonons
+@pytest.mark.parametrize(
+    ("case", "codes_expected", "raw"),
+    [
+        ("F07_lasph/c.yaml", {"lasph_mismatch"}, 7.44798),
+        ("F18_lowest_of_other_settings/c.yaml", {"calculation_left_out"}, 7.44798),
+        ("F13_competing_phases/ok.yaml", set(), 11.91086),
+        (
+            "F13_competing_phases/mixed.yaml",
+            {"functional_mismatch", "encut_mismatch", "potcar_mismatch"},
+            11.91086,
+        ),
+    ],
+)
+def test_cases_of_other_settings(cases_dir, case, codes_expected, raw):
+    levels = FinishedLevels(Calculations.from_file(cases_dir / case), processes=1).make().levels
+    (state,) = levels.states
+    assert state.raw_difference == pytest.approx(raw, abs=1e-5)
+    elsewhere = {"no_chemical_potentials", "correction_large"}
+    assert codes(levels) - elsewhere == codes_expected
+    for item in levels.metastable:
+        assert "encut: found 300.0, the bulk has 350.0" in item.differs
+    phases = [item.message for item in levels.warnings if "competing" in item.message]
+    assert all("O2_mmm_EaH_0" in message for message in phases)
+    if case.endswith("ok.yaml"):
+        assert state.formation_energy == pytest.approx(17.486, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -413,3 +439,40 @@ def test_what_could_not_be_read_is_said(data_dir, tmp_path):
     assert "OUTCAR.gz: " in note.message
     with pytest.raises(InputError, match=r"OUTCAR\.gz: "):
         made(correction="eFNV", **asked)
+
+
+def edited(source, target, **changes):
+    """Return a folder with an OUTCAR in which settings are written otherwise."""
+    text = gzip.decompress((source / "OUTCAR.gz").read_bytes()).decode()
+    for name, value in changes.items():
+        text, count = re.subn(rf"(?m)^(   {name} *=) +\S+", rf"\1 {value}", text)
+        assert count
+    target.mkdir()
+    (target / "OUTCAR").write_text(text)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"LMONO": "T", "EPSILON": "9.13"}, "LMONO = T, EPSILON = 9.13"),
+        ({"IDIPOL": "4"}, "IDIPOL = 4"),
+    ],
+)
+def test_energies_that_vasp_corrected_are_refused(data_dir, tmp_path, changes, message):
+    folder = data_dir / CDTE
+    poor = edited(folder / "v_Cd_-2_vasp_gam", tmp_path / "v", **changes)
+    with pytest.raises(InputError, match=message):
+        cdte(folder, defects=[{"name": "v_Cd", "charge": -2, "dir": poor}])
+
+
+def test_excited_bulk_is_refused(data_dir, tmp_path):
+    folder = data_dir / CDTE
+    poor = edited(folder / "bulk_vasp_gam", tmp_path / "bulk", NUPDOWN="2.0000")
+    with pytest.raises(InputError, match=r"a moment of 2 in 32 primitive cells \(NUPDOWN = 2\)"):
+        cdte(folder, bulk={"dir": poor})
+
+
+def test_dielectric_of_another_host_is_refused(data_dir):
+    with pytest.raises(InputError, match=r"dielectric.dir: .* found a calculation of Si, .* CdTe"):
+        cdte(data_dir / CDTE, dielectric={"dir": data_dir / "10_hosts/Si_dielectric/outputs"})
