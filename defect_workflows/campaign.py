@@ -265,12 +265,6 @@ class SearchSettings(Section):
 class ConvergenceSettings(Section):
     """When the rounds of search, verification and training end."""
 
-    energy_error: float = Field(
-        default=0.02, gt=0, description="Largest energy error of the potential at a winner, eV."
-    )
-    force_error: float = Field(
-        default=0.05, gt=0, description="Largest force RMSE of the potential at a winner, eV/Å."
-    )
     level_change: float = Field(
         default=0.02, gt=0, description="Largest change of a level between rounds, eV."
     )
@@ -299,6 +293,17 @@ class ConvergenceSettings(Section):
         description="Minima per state that get an HSE06 single point in the last round, one by "
         "one, as long as they are expected to be lower than the winner by more than 5 meV.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gone(cls, value: Any) -> Any:
+        gone = {"energy_error", "force_error"} & set(value) if isinstance(value, dict) else None
+        if gone:
+            raise ValueError(
+                f"found {' and '.join(sorted(gone))}, expected neither: the potential's own error "
+                "at a winner is reported and no criterion any more, remove them"
+            )
+        return value
 
     def is_last(self, number: int) -> bool:
         """Tell whether no round follows a round, numbered from 0, converged or not."""

@@ -244,13 +244,13 @@ def report(
 
 def _write(workdir: Path, result: CampaignResult) -> None:
     """Write the result folder of a finished campaign and say what it found."""
-    from defect_workflows.report.levels import print_warnings
     from defect_workflows.report.results import summary_table, write_report
+    from defect_workflows.report.warnings import print_warnings
     from defect_workflows.running.campaign import dataset_labels
 
     write_report(workdir, result, dataset_labels(workdir, result.dataset))
     console.print(summary_table(result))
-    print_warnings(console, result.levels.levels)
+    print_warnings(console, result.levels.levels.warnings)
     console.print(f"Report: {workdir / 'report.html'}")
 
 

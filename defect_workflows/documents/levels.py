@@ -210,7 +210,13 @@ class StateEnergy(Document):
         default=None, description="Total magnetic moment in Bohr magnetons."
     )
     verified: bool = Field(
-        description="A calculation stands behind it, in a campaign an HSE06 single point."
+        description="A calculation at its final structure stands behind it, in a campaign an HSE06 "
+        "single point: that, and nothing else."
+    )
+    converged: bool | None = Field(
+        default=None,
+        description="The rounds of the campaign met every criterion that is about it; None without "
+        "a campaign.",
     )
     potential_energy_error: float | None = Field(
         default=None,
@@ -278,7 +284,13 @@ class TransitionLevel(Document):
         )
     )
     in_gap: bool = Field(description="Between VBM and CBM.")
-    verified: bool = Field(description="Both states have a calculation behind them.")
+    verified: bool = Field(
+        description="Both states have calculations at their final structures, in a campaign HSE06 "
+        "single points: that, and nothing else."
+    )
+    converged: bool | None = Field(
+        default=None, description="Both states are converged; None without a campaign."
+    )
     energy_mlip: float | None = Field(
         default=None, description="The same level from the potential alone, in eV above the VBM."
     )

@@ -15,6 +15,15 @@ CAUTION = 2.0
 """Calibrated standard deviations by which the potential may be wrong: 1 of 40 is lower still."""
 
 Verdict = Literal["minimum", "not_converged", "runaway", "out_of_domain"]
+"""`not_converged`: not relaxed to the end within the steps allowed. The potential was left by the
+last two: a relaxation that fell or moved too far, and one where the committee guesses."""
+
+StartKind = Literal["distortion", "minimum", "hse06"]
+"""`distortion`: the same in every round. `minimum`: made of a minimum of this search. `hse06`: what
+single points have found before."""
+
+REFUSED = "refused: "
+"""How the reason begins why a refinement stopped that did not come to its end."""
 
 
 class RelaxationRecord(Document):
@@ -22,12 +31,17 @@ class RelaxationRecord(Document):
 
     state: str = Field(description="Defect state, or 'bulk' for the control.")
     start: str = Field(description="Start geometry, e.g. 'Bond_Distortion_-40.0%'.")
+    kind: StartKind = Field(default="minimum", description="Where the start comes from.")
     start_energy: float = Field(description="Energy of the start on the hse06 head in eV.")
     energy: float = Field(description="Final energy on the hse06 head in eV.")
     max_force: float = Field(description="Largest force at the end in eV/Å.")
     steps: int = Field(description="Steps of the optimiser.")
     verdict: Verdict = Field(description="How it ended.")
     cluster: int | None = Field(description="Minimum it belongs to (0 is the lowest), if any.")
+    frame: str | None = Field(
+        default=None,
+        description="Id of the frame that stands for it where it led to no minimum, if any does.",
+    )
 
 
 class Candidate(Document):
@@ -89,7 +103,12 @@ class StateRisk(Document):
     starts: int = Field(default=0, description="Relaxations of this round's search.")
     unresolved: int = Field(
         default=0,
-        description="Those that left the domain of the potential: where they lead is not known.",
+        description="Those that left the domain of the potential, and of which HSE06 does not show "
+        "that they lead no lower than the winner.",
+    )
+    unfinished: int = Field(
+        default=0,
+        description="Those that were not relaxed to the end within the steps allowed, likewise.",
     )
     inflation: float = Field(
         description="Errors at this round's verified minima in units of their sigma, at least 1."
@@ -116,7 +135,7 @@ class SearchDocument(Document):
     )
     unresolved: list[ChargedConfiguration] = Field(
         default_factory=list,
-        description="Frames of relaxations that left the domain of the potential.",
+        description="Frames of relaxations that led to no minimum.",
     )
     round: int = Field(default=0, description="Round of the campaign.")
     seconds: float = Field(default=0.0, description="Wall time in s.")
@@ -141,7 +160,8 @@ class VerifiedCandidate(Document):
     )
     unresolved: bool = Field(
         default=False,
-        description="A start that left the domain of the potential, where its relaxation got to.",
+        description="A start that left the domain of the potential, or was not relaxed to the end, "
+        "where its relaxation got to.",
     )
     refinement_ended: str | None = Field(
         default=None,
@@ -157,6 +177,11 @@ class VerifiedCandidate(Document):
     def searched(self) -> bool:
         """Whether a search found it: the potential has said that there is a minimum."""
         return not (self.exchanged or self.unresolved)
+
+    @property
+    def at_its_end(self) -> bool:
+        """Whether its refinement came to an end: nothing to gain, or a known minimum."""
+        return self.refinement_ended is not None and not self.refinement_ended.startswith(REFUSED)
 
     @property
     def label(self) -> Label:

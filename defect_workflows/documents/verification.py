@@ -32,6 +32,9 @@ class RoundRecord(Document):
     )
     converged: bool = Field(description="Every criterion of the campaign is met.")
     reasons: list[str] = Field(description="Criteria that are not met, one line each.")
+    unconverged: list[str] = Field(
+        default_factory=list, description="States that these are about, none where all are met."
+    )
 
 
 class VerificationDocument(Document):

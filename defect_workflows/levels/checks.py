@@ -17,6 +17,7 @@ from defect_workflows.documents.levels import (
     SiteProfile,
     StateAnalysis,
 )
+from defect_workflows.documents.search import StateRisk
 from defect_workflows.documents.verification import RoundRecord
 from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.levels.states import StateCalculation
@@ -77,7 +78,10 @@ def note_whole(
             "transition levels do not depend on them",
         )
     if gap <= 0:
-        notes.add("no_band_gap", f"the bulk has a gap of {gap:.3f} eV: no level lies in it")
+        notes.add(
+            "no_band_gap",
+            f"the bulk has a gap of {gap:.3f} eV: no level lies in it, give vbm and band_gap",
+        )
     tensor = np.eye(3) if dielectric is None else np.array(dielectric)
     anisotropic = not np.allclose(tensor, np.eye(3) * tensor[0, 0], rtol=0.02)
     if anisotropic and any(item.scheme == "FNV" for item in corrections.values()):
@@ -92,8 +96,8 @@ def note_rounds(notes: Notes, rounds: Sequence[RoundRecord]) -> None:
     if rounds and not rounds[-1].converged:
         notes.add(
             "rounds_not_converged",
-            f"not converged after {len(rounds)} rounds, a lower structure may be missing: "
-            + "; ".join(rounds[-1].reasons),
+            f"not converged after {len(rounds)} rounds, a lower structure may be missing "
+            f"(raise convergence.max_rounds): {'; '.join(rounds[-1].reasons)}",
         )
 
 
@@ -123,11 +127,16 @@ def note_state(
     if item.calculation is None:
         return
     if item.state.charge and correction.scheme == "none":
-        notes.add("uncorrected_state", f"{name}: no finite-size correction, as asked", name)
+        notes.add(
+            "uncorrected_state",
+            f"{name}: no finite-size correction, as asked: its energy depends on the supercell",
+            name,
+        )
     if correction.error is not None and correction.error > CORRECTION_TOLERANCE:
         notes.add(
             "correction_error",
-            f"{name}: the correction is uncertain by {correction.error:.3f} eV",
+            f"{name}: the correction is uncertain by {correction.error:.3f} eV: check it in a "
+            "larger supercell",
             name,
         )
     if gap > 0 and abs(correction.energy) > CORRECTION_SHARE * gap:
@@ -150,16 +159,13 @@ def note_state(
         if force > max_force:
             notes.add(
                 "residual_force",
-                f"{name}: a force of {force:.3f} eV/Å is left (> {max_force})",
+                f"{name}: a force of {force:.3f} eV/Å is left (> {max_force:g}), "
+                + (
+                    "relax it further" if item.risk is None else "raise convergence.max_refinements"
+                ),
                 name,
             )
-    if item.risk is not None and item.risk.unresolved:
-        notes.add(
-            "unresolved_starts",
-            f"{name}: {item.risk.unresolved} of {item.risk.starts} starts left the domain of the "
-            "potential; a lower structure may have been missed",
-            name,
-        )
+    _note_starts(notes, name, item.risk)
     _note_host_states(notes, name, analysis)
     notes.extend(analysis.warnings, name)
     if item.candidate is None or item.lowest is None:
@@ -175,20 +181,38 @@ def note_state(
         )
 
 
+def _note_starts(notes: Notes, name: str, risk: StateRisk | None) -> None:
+    """Note starts of the search of which nobody knows where they lead."""
+    if risk is not None and risk.unresolved:
+        notes.add(
+            "unresolved_starts",
+            f"{name}: {risk.unresolved} of {risk.starts} starts left the domain of the potential, "
+            "and HSE06 does not show where they lead: raise search.unresolved_hse06",
+            name,
+        )
+    if risk is not None and risk.unfinished:
+        notes.add(
+            "unfinished_starts",
+            f"{name}: {risk.unfinished} of {risk.starts} starts were not relaxed to the end within "
+            "the steps allowed: raise search.max_steps",
+            name,
+        )
+
+
 def _note_host_states(notes: Notes, name: str, analysis: StateAnalysis) -> None:
     found = analysis.host_states
     if found is not None and found.shallow_donor:
         notes.add(
             "shallow_donor",
             f"{name}: {found.cbm_electrons:.2f} electrons in the conduction band: a shallow or "
-            "perturbed host state is suspected, not a localised defect state",
+            "perturbed host state is suspected, not a localised defect state: look at its density",
             name,
         )
     if found is not None and found.shallow_acceptor:
         notes.add(
             "shallow_acceptor",
             f"{name}: {found.vbm_holes:.2f} holes in the valence band: a shallow or perturbed host "
-            "state is suspected, not a localised defect state",
+            "state is suspected, not a localised defect state: look at its density",
             name,
         )
 
@@ -208,12 +232,14 @@ def note_convergence(notes: Notes, name: str, finished: FinishedCalculation) -> 
     if not finished.scf_converged:
         notes.add(
             "scf_not_converged",
-            f"{name}: the last electronic minimisation did not reach EDIFF",
+            f"{name}: the last electronic minimisation did not reach EDIFF: calculate it again",
             state,
         )
     if finished.ionic_converged is False:
         notes.add(
-            "ionic_not_converged", f"{name}: the relaxation did not reach its criterion", state
+            "ionic_not_converged",
+            f"{name}: the relaxation did not reach its criterion: relax it further",
+            state,
         )
 
 
@@ -245,6 +271,7 @@ def note_locpot(
     if mine is not None and theirs is not None and mine.content != theirs.content:
         notes.add(
             "locpot_mismatch",
-            f"{state}: its LOCPOT holds {mine.content}, that of the bulk {theirs.content} (LVHAR)",
+            f"{state}: its LOCPOT holds {mine.content}, that of the bulk {theirs.content}: "
+            "write both alike (LVHAR)",
             state,
         )

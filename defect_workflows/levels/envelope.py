@@ -113,9 +113,14 @@ def _level(
         error=np.hypot(errors[upper], errors[lower]) / (upper - lower),
         in_gap=0 < energy < gap,
         verified=states[upper].verified and states[lower].verified,
+        converged=_both(states[upper].converged, states[lower].converged),
         energy_mlip=_crossing(mlip, upper, lower) if {upper, lower} <= set(mlip) else None,
         error_mlip=_error_mlip(states[upper], states[lower]),
     )
+
+
+def _both(one: bool | None, other: bool | None) -> bool | None:
+    return None if one is None or other is None else one and other
 
 
 def _error_mlip(upper: StateEnergy, lower: StateEnergy) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -74,7 +74,7 @@ def defect_levels(
     max_force
         A larger remaining force gets a warning, eV/Å.
     rounds
-        Records of the campaign's rounds: one that ended before it converged gets a warning.
+        Records of the campaign's rounds: the last one tells which states are converged.
 
     Raises
     ------
@@ -107,6 +107,7 @@ def defect_levels(
         dielectric=host.dielectric,
         bulk_energy_mlip=bulk_energy_mlip,
         max_force=max_force,
+        unconverged=rounds[-1].unconverged if rounds else None,
         notes=notes,
     )
 
@@ -122,6 +123,7 @@ def assemble(
     band_edges: tuple[float, float] | None = None,
     bulk_energy_mlip: float | None = None,
     max_force: float = 0.05,
+    unconverged: Collection[str] | None = None,
     notes: Notes | None = None,
 ) -> LevelsResult:
     """Return formation energies and levels of states whose corrections are known.
@@ -143,6 +145,8 @@ def assemble(
         Tensor that the corrections were made with.
     band_edges
         VBM and band gap in eV. Default: the bulk's.
+    unconverged
+        Names of the states that a campaign's rounds are not converged in; None without a campaign.
     notes
         Warnings found before. Default: none.
 
@@ -181,7 +185,10 @@ def assemble(
             entries[item.state.name] = entry
         errors[item.state.name] = state_error(item, analysis.correction)
         note_state(notes, item, analysis, max_force, gap)
-        records.append(_record(item, found, entry, analysis, bulk, vbm, limits))
+        record = _record(item, found, entry, analysis, bulk, vbm, limits)
+        if unconverged is not None:
+            record.converged = item.state.name not in unconverged
+        records.append(record)
     if not entries:
         raise CalculationError("levels: found no state with an energy, expected at least one")
 
@@ -244,7 +251,8 @@ def _calculation(
         return None
     notes.add(
         "unverified_state",
-        f"{name}: no single point stands behind it, its energy is the potential's"
+        f"{name}: no single point stands behind it (see the refused calculations), its energy is "
+        "the potential's"
         + ("; charged, so uncorrected and left out of the levels" if item.state.charge else ""),
         name,
     )

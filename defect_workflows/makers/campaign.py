@@ -15,7 +15,7 @@ from defect_workflows.levels.jobs import assemble_levels
 from defect_workflows.makers.competition import CompetitionMaker
 from defect_workflows.makers.labelling import LabellingMaker, MultiFidelityMaker, staged
 from defect_workflows.makers.learning import TrainingMaker
-from defect_workflows.makers.refinement import RefinementDepth, RefinementMaker
+from defect_workflows.makers.refinement import NEARLY, RefinementDepth, RefinementMaker
 from defect_workflows.makers.verification import VerificationMaker
 from defect_workflows.mlip.jobs import index_labels, select_configurations
 from defect_workflows.report.jobs import summarise
@@ -308,7 +308,7 @@ class CampaignMaker(Maker):
                 candidates=searches[-1].part("candidates"),
                 bulk_energy_mlip=searches[-1].part("bulk_energy"),
                 rounds=concluded.part("rounds"),
-                max_force=convergence.final_force,
+                max_force=NEARLY * convergence.final_force,
             ),
             "levels",
         )

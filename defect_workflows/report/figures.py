@@ -34,6 +34,10 @@ VERDICTS = {
 }
 
 
+SMALLEST_ERROR = 1e-2
+"""Smaller errors are drawn here, in sigma: a logarithmic axis has no zero."""
+
+
 def campaign_figures(result: CampaignResult) -> dict[str, Figure]:
     """Return all figures of a campaign, by file name without suffix."""
     figures = level_figures(result.levels)
@@ -107,32 +111,40 @@ def parity(potential: PotentialSummary, head: Fidelity, *, rehearsal: bool) -> F
 
 
 def calibration(potential: PotentialSummary, *, rehearsal: bool) -> Figure:
-    """Draw errors of energies over the distance from what was trained on, and one sigma of them.
+    """Draw errors of energies over the distance from what was trained on, in units of sigma.
 
     Of defect cells that were not trained on: held out, or made since the potential of the round
-    before, whose errors they are.
+    before. Each error is divided by the sigma of the potential that made it: potentials of two
+    rounds have two sigmas, and no line in eV holds for both.
     """
-    assert potential.calibration is not None
     figure, axes = new_figure(5.6, 4.0, rehearsal)
     held_out = [point for point in potential.parity if point.split != "train"]
     groups = {"held out": held_out, "made since the round before": potential.later}
-    largest = 0.0
+    largest, within, shown = 0.0, 0, 0
     for (name, points), marker in zip(groups.items(), "o^", strict=True):
         for head, colour in zip(potential.heads, COLOURS, strict=False):
-            mine = [p for p in points if p.fidelity == head and p.state != BULK]
+            mine = [
+                (point, point.sigma)
+                for point in points
+                if point.fidelity == head and point.state != BULK and point.sigma
+            ]
             if not mine:
                 continue
-            distances = [point.distance for point in mine]
-            errors = [max(abs(point.predicted - point.energy), 1e-3) for point in mine]
+            distances = [point.distance for point, _ in mine]
+            errors = [
+                max(abs(point.predicted - point.energy) / sigma, SMALLEST_ERROR)
+                for point, sigma in mine
+            ]
+            within += sum(error <= 1 for error in errors)
+            shown += len(errors)
             axes.semilogy(distances, errors, marker, color=colour, ms=5, mec="black", mew=0.4,
                           label=f"{head}, {name}")  # fmt: skip
             largest = max(largest, *distances)
-    grid = np.linspace(0, 1.05 * largest, 200)
-    sigma = [potential.calibration.sigma(distance) for distance in grid]
-    axes.semilogy(grid, sigma, "-", color="black", lw=1.2, label="one sigma")
-    axes.set_xlim(0, 1.05 * largest)
+    share = f", holds {within / shown:.0%} of {shown}" if shown else ""
+    axes.axhline(1, color="black", lw=1.2, label=f"one sigma{share}")
+    axes.set_xlim(0, 1.05 * largest or 1)
     axes.set_xlabel("distance from what was trained on (standard deviations)")
-    axes.set_ylabel("error of the energy (eV per cell)")
+    axes.set_ylabel("error of the energy (sigma of its potential)")
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     axes.set_title(f"Errors where it was not trained, round {potential.round}", fontsize=10)
     return figure

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from defect_workflows.documents.ingest import IngestedRun, IngestReport, RefusedFrame
+from defect_workflows.report.warnings import print_warnings
 
 _WORDS = {
     "frames": "steps",
@@ -21,7 +22,7 @@ _WORDS = {
 
 
 def print_ingest(console: Console, report: IngestReport) -> None:
-    """Print counts per folder and per fidelity and charge, and what was refused."""
+    """Print counts per folder and per fidelity and charge, what was refused, and warnings."""
     for run in report.runs:
         console.print(escape(_line(run)), soft_wrap=True, highlight=False)
     console.print(_charges(report.runs))
@@ -34,10 +35,7 @@ def print_ingest(console: Console, report: IngestReport) -> None:
             soft_wrap=True,
             highlight=False,
         )
-    for warning in report.warnings:
-        console.print(
-            f"warning: {warning.code}: {escape(warning.message)}", soft_wrap=True, highlight=False
-        )
+    print_warnings(console, report.warnings)
     console.print(f"{report.labels} new labels in {report.store}", soft_wrap=True, highlight=False)
 
 

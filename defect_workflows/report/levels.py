@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
-from rich.text import Text
 
 from defect_workflows.documents.levels import DefectLevelsDocument
-
-UNMET = "rounds_not_converged"
-
-Standing = Literal["yes", "not converged", "no"]
-"""What stands in the column 'verified'."""
-"""Code of the warning that lists the criteria that a campaign's rounds did not meet."""
+from defect_workflows.documents.warnings import CLASSES
+from defect_workflows.report.warnings import print_line, print_warnings
 
 
 class StepProgress:
@@ -63,7 +57,7 @@ class StepProgress:
 
 
 def print_summary(console: Console, levels: DefectLevelsDocument) -> None:
-    """Print levels, warnings by code and states that could not be used."""
+    """Print levels, errors and warnings by code, and states that could not be used."""
     console.print(states_table(levels))
     if levels.transition_levels:
         console.print(levels_table(levels))
@@ -78,20 +72,9 @@ def print_summary(console: Console, levels: DefectLevelsDocument) -> None:
             f"{record.fermi_level:.3f} eV above the VBM",
             highlight=False,
         )
-    print_warnings(console, levels)
+    print_warnings(console, levels.warnings)
     for error in levels.errors:
-        _line(console, "error", "red", error.message)
-
-
-def print_warnings(console: Console, levels: DefectLevelsDocument) -> None:
-    """Print the first warning of every code, a line each, and each unmet criterion below it."""
-    counts = Counter(warning.code for warning in levels.warnings)
-    for code, count in counts.items():
-        first = next(warning.message for warning in levels.warnings if warning.code == code)
-        if code == UNMET:
-            first = first.replace(": ", ":\n  ", 1).replace("; ", "\n  ")
-        more = f" (and {count - 1} more)" if count > 1 else ""
-        _line(console, "warning", "yellow", f"{code}: {first}{more}")
+        print_line(console, "error", error.message)
 
 
 def states_table(levels: DefectLevelsDocument) -> Table:
@@ -112,7 +95,7 @@ def states_table(levels: DefectLevelsDocument) -> Table:
             "" if state.raw_difference is None else f"{state.raw_difference:.3f}",
             f"{state.correction.energy:.3f}" if state.charge else "",
             state.correction.scheme if state.charge else "",
-            ", ".join(dict.fromkeys(state.warnings)),
+            ", ".join(code for code in dict.fromkeys(state.warnings) if CLASSES[code] != "note"),
         )
     return table
 
@@ -125,7 +108,8 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     levels
         The levels.
     searched
-        They are a campaign's: show those of the potential alone, and which are verified.
+        They are a campaign's: show those of the potential alone, which are verified, and which
+        are converged.
     """
     title = f"Transition levels of {levels.host}, eV above the VBM (gap {levels.band_gap:.3f})"
     table = Table(
@@ -134,10 +118,9 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     )
     names = ["defect", "level", "energy", "± error", "in gap"]
     if searched:
-        names += ["potential alone", "verified"]
+        names += ["potential alone", "verified", "converged"]
     for name in names:
         table.add_column(name, justify="left" if name == "defect" else "right")
-    colours = {"yes": "none", "not converged": "yellow", "no": "red"}
     for level in levels.transition_levels:
         upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
         cells = [
@@ -148,26 +131,15 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
             "yes" if level.in_gap else "no",
         ]
         if searched:
-            found = standing(levels, level.verified)
             cells += [
                 "" if level.energy_mlip is None else f"{level.energy_mlip:.3f}",
-                f"[{colours[found]}]{found}[/]",
+                _yes_or_no(level.verified),
+                _yes_or_no(level.converged),
             ]
         table.add_row(*cells)
     return table
 
 
-def standing(levels: DefectLevelsDocument, verified: bool) -> Standing:
-    """Return what to say of a level or a state: whether it is verified, and may be relied on.
-
-    Where the rounds of the campaign have not converged a lower structure may be missing, and
-    nothing is beyond doubt.
-    """
-    if not verified:
-        return "no"
-    doubt = any(warning.code == UNMET for warning in levels.warnings)
-    return "not converged" if doubt else "yes"
-
-
-def _line(console: Console, kind: str, colour: str, message: str) -> None:
-    console.print(Text.assemble((f"{kind} ", colour), message), soft_wrap=True, highlight=False)
+def _yes_or_no(value: bool | None) -> str:
+    """Return what stands in a cell: yes, no, or nothing where it is not known."""
+    return "" if value is None else "[green]yes[/]" if value else "[red]no[/]"

@@ -12,9 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from defect_workflows.documents.campaign import CampaignResult, CostRecord
 from defect_workflows.documents.levels import LevelsResult, PlanarProfile
 from defect_workflows.documents.search import SearchDocument, VerifiedCandidate
+from defect_workflows.documents.warnings import CLASSES
 from defect_workflows.report.dataset import count_rows, theory_rows
 from defect_workflows.report.level_figures import correction_figure, limit_figure
-from defect_workflows.report.levels import standing
+from defect_workflows.report.warnings import warning_lines
+from defect_workflows.search.risks import NEGLIGIBLE
 
 
 def render(result: CampaignResult, figures: Mapping[str, bytes]) -> str:
@@ -35,6 +37,7 @@ def render(result: CampaignResult, figures: Mapping[str, bytes]) -> str:
         searched=True,
         result=result,
         criteria=criteria(result),
+        potential_errors=potential_errors(result),
         data=count_rows(result.dataset),
         levels_of_theory=theory_rows(result.dataset),
         searches=search_rows(result.searches[-1], result.verified) if result.searches else [],
@@ -80,10 +83,11 @@ def _page(
         "number": _number,
         "scientific": lambda value: f"{value:.1e}".replace("-", "−"),
         "duration": _duration,
-        "standing": lambda verified: standing(levels, verified),
     }
     return environment.get_template(template).render(
         levels=levels,
+        warning_lines=warning_lines(levels.warnings),
+        classes=CLASSES,
         images={name: base64.b64encode(image).decode() for name, image in figures.items()},
         limit_figures={limit.name: limit_figure(limit.name) for limit in levels.limits},
         corrections={item.state: correction_figure(item.state) for item in found.profiles},
@@ -97,20 +101,34 @@ def _page(
 
 def criteria(result: CampaignResult) -> list[dict[str, Any]]:
     """Return what each round reached in every criterion, beside its threshold."""
-    asked = result.convergence
+    limit = result.convergence.level_change
     rows = []
     for record in result.rounds:
-        energy = max((abs(check.energy_error) for check in record.checks), default=None)
-        force = max((check.force_error for check in record.checks), default=None)
+        lower = max((risk.energy for risk in record.risks), default=0.0)
+        open_starts = sum(risk.unresolved + risk.unfinished for risk in record.risks)
+        missing = len(record.risks) - len(record.checks)
         rows += [
             {"round": record.round, "name": name, "value": value, "limit": limit, "unit": unit}
             for name, value, limit, unit in (
-                ("energy error at a winner", energy, asked.energy_error, "eV"),
-                ("force error at a winner", force, asked.force_error, "eV/Å"),
-                ("change of a level", record.level_change, asked.level_change, "eV"),
+                ("change of a level", record.level_change, limit, "eV"),
+                ("unverified minimum expected to be lower", lower, NEGLIGIBLE, "eV"),
+                ("starts whose end is not known", open_starts, 0, ""),
+                ("states without a single point", missing, 0, ""),
             )
         ]
     return rows
+
+
+def potential_errors(result: CampaignResult) -> list[dict[str, Any]]:
+    """Return the largest errors of each round's potential at the winners: no criterion."""
+    return [
+        {
+            "round": record.round,
+            "energy": max((abs(check.energy_error) for check in record.checks), default=None),
+            "force": max((check.force_error for check in record.checks), default=None),
+        }
+        for record in result.rounds
+    ]
 
 
 def search_rows(search: SearchDocument, verified: list[VerifiedCandidate]) -> list[dict[str, Any]]:
@@ -176,6 +194,8 @@ def cost_shares(cost: list[CostRecord]) -> list[dict[str, Any]]:
 
 
 def _number(value: float | None, digits: int = 3) -> str:
+    if isinstance(value, int):
+        return str(value)
     return "–" if value is None else f"{value:.{digits}f}".replace("-", "−")
 
 

@@ -95,13 +95,13 @@ def levels_csv(levels: DefectLevelsDocument) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["defect", "charge", "next_charge", "energy_eV", "error_eV", "in_gap", "verified",
-         "energy_mlip_eV", "rehearsal"]
+         "converged", "energy_mlip_eV", "rehearsal"]
     )  # fmt: skip
     for level in levels.transition_levels:
         mlip = "" if level.energy_mlip is None else f"{level.energy_mlip:.4f}"
         writer.writerow(
             [level.defect, *level.charges, f"{level.energy:.4f}", f"{level.error:.4f}",
-             level.in_gap, level.verified, mlip, levels.rehearsal]
+             level.in_gap, level.verified, level.converged, mlip, levels.rehearsal]
         )  # fmt: skip
     return stream.getvalue()
 

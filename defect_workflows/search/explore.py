@@ -18,6 +18,7 @@ from defect_workflows.documents.search import (
     Candidate,
     RelaxationRecord,
     SearchDocument,
+    StartKind,
 )
 from defect_workflows.mlip.predict import Potential, Prediction
 from defect_workflows.search.cluster import cluster, same
@@ -50,13 +51,18 @@ class _Run:
 
     start: Start
     relaxation: Relaxation
+    kind: StartKind
     minimum: int | None = None
     prediction: Prediction | None = None
-    known: bool = False
+    frame: str | None = None
 
     @property
     def state(self) -> str:
         return self.start.state
+
+    @property
+    def known(self) -> bool:
+        return self.kind == "hse06"
 
 
 def search(
@@ -106,7 +112,8 @@ def search(
     )
     runs = relaxer.run(
         [start for state in states for start in starts(state, settings, seed)]
-        + control_starts(control, settings, seed)
+        + control_starts(control, settings, seed),
+        "distortion",
     ) + relaxer.run_known(known)
     minima = [
         Start(group[0].state, group[0].start.name, group[0].relaxation.structure)
@@ -115,9 +122,11 @@ def search(
     ]
     runs += relaxer.run(
         [start for state in states for start in neighbour_starts(state, states, minima)]
-        + shaken_starts(minima, seed)
+        + shaken_starts(minima, seed),
+        "minimum",
     )
     candidates = [relaxer.candidate(group) for group in relaxer.finish(runs)]
+    unresolved = _unresolved(runs, states, settings.unresolved, round)
     document = SearchDocument(
         fingerprint=fingerprint,
         candidates=[candidate for candidate in candidates if candidate.state != BULK],
@@ -125,7 +134,7 @@ def search(
         control_gain=_control_gain(runs),
         bulk_energy=relaxer.references[BULK],
         uncertain=_uncertain(runs, states, candidates, settings.uncertain, round),
-        unresolved=_unresolved(runs, states, settings.unresolved, round),
+        unresolved=unresolved,
         round=round,
         seconds=time.perf_counter() - begin,
     )
@@ -160,12 +169,12 @@ class _Relaxer:
             for state, prediction in zip(undistorted, predictions, strict=True)
         }
 
-    def run(self, starts: Sequence[Start]) -> list[_Run]:
+    def run(self, starts: Sequence[Start], kind: StartKind) -> list[_Run]:
         """Relax starts on the guide, as far as is needed to tell minima apart."""
         relaxations = self._relax(
             [(start.state, start.structure) for start in starts], self.coarse, committee=False
         )
-        return [_Run(*pair) for pair in zip(starts, relaxations, strict=True)]
+        return [_Run(*pair, kind) for pair in zip(starts, relaxations, strict=True)]
 
     def run_known(self, starts: Sequence[Start]) -> list[_Run]:
         """Relax known structures as far, on what their energies hardly exceed.
@@ -179,7 +188,7 @@ class _Relaxer:
         before = guide.predict([structure for _, structure in structures], FIDELITY)
         after = guide.predict([end.structure for end in ends], FIDELITY)
         return [
-            _Run(start, replace(end, start_energy=one.energy, energy=other.energy), known=True)
+            _Run(start, replace(end, start_energy=one.energy, energy=other.energy), "hse06")
             for start, end, one, other in zip(starts, ends, before, after, strict=True)
         ]
 
@@ -275,12 +284,14 @@ def _record(run: _Run) -> RelaxationRecord:
     return RelaxationRecord(
         state=run.state,
         start=run.start.name,
+        kind=run.kind,
         start_energy=relaxation.start_energy,
         energy=relaxation.energy,
         max_force=relaxation.max_force,
         steps=relaxation.steps,
         verdict=relaxation.verdict,
         cluster=run.minimum,
+        frame=run.frame,
     )
 
 
@@ -329,10 +340,11 @@ def _uncertain(
 def _unresolved(
     runs: Sequence[_Run], states: Sequence[DefectState], number: int, round: int
 ) -> list[ChargedConfiguration]:
-    """Return per state different frames of relaxations that left the domain of the potential.
+    """Return per state different frames of relaxations that led to no minimum.
 
     Nobody knows where these lead: to a ground state that nothing else finds, perhaps. First the
-    ends of those that ended, the lowest ones first, then frames on the way of the others.
+    ends of those that ended, the lowest ones first, then frames on the way of the others. Each run
+    is told which of them stands for it.
     """
     configurations = []
     for state in states:
@@ -346,11 +358,14 @@ def _unresolved(
             for run in lost
             if not _ended(run) and run.relaxation.doubtful is not None
         ]
-        chosen: list[Structure] = []
+        chosen: list[ChargedConfiguration] = []
         for run, frame in frames:
-            if len(chosen) < number and not any(same(frame, other) for other in chosen):
-                chosen.append(frame)
-                configurations.append(_frame(state, run, frame, round))
+            twin = next((other for other in chosen if same(frame, other.structure)), None)
+            if twin is None and len(chosen) < number:
+                twin = _frame(state, run, frame, round)
+                chosen.append(twin)
+            run.frame = None if twin is None else twin.id
+        configurations += chosen
     return configurations
 
 

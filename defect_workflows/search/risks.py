@@ -15,7 +15,7 @@ from defect_workflows.documents.search import (
     StateRisk,
     VerifiedCandidate,
 )
-from defect_workflows.search.contenders import winners
+from defect_workflows.search.contenders import promise, winners
 from defect_workflows.search.shortlist import already_verified, expected_gain
 
 NEGLIGIBLE = 0.005
@@ -115,6 +115,7 @@ def risks(
         Every start of this round's search.
     """
     rivals = competitors(candidates, found, settled)
+    lost = open_starts(relaxations, settled)
     inflation = _inflation(
         [(item.energy_error, item.candidate.energy_uncertainty) for item in found]
     )
@@ -125,11 +126,46 @@ def risks(
             energy=max((rival.gain for rival in rivals if rival.state == state), default=0.0),
             starts=sum(item.state == state for item in relaxations),
             unresolved=sum(
-                item.state == state and item.verdict != "minimum" for item in relaxations
+                item.state == state and item.verdict != "not_converged" for item in lost
+            ),
+            unfinished=sum(
+                item.state == state and item.verdict == "not_converged" for item in lost
             ),
             inflation=inflation,
         )
         for state in states
+    ]
+
+
+def open_starts(
+    relaxations: Sequence[RelaxationRecord], settled: Sequence[VerifiedCandidate]
+) -> list[RelaxationRecord]:
+    """Return the starts of a search that led to no minimum and may lead below the winner.
+
+    One does not where HSE06 has followed it to its end, from the frame that stands for it or, as
+    distortions are the same in all rounds, in another round; nor where the energy and the forces at
+    its lowest single point promise no more than `NEGLIGIBLE`. What starts at single points is known
+    to HSE06 already.
+    """
+    lowest = winners(settled)
+    shown = [
+        item
+        for item in settled
+        if item.unresolved
+        and (
+            item.at_its_end
+            or promise(item.label) >= lowest[item.candidate.state].energy - NEGLIGIBLE
+        )
+    ]
+    frames = {item.labels[0].configuration.id for item in shown}
+    starts = {(item.candidate.state, start) for item in shown for start in item.candidate.starts}
+    return [
+        item
+        for item in relaxations
+        if item.verdict != "minimum"
+        and item.kind != "hse06"
+        and item.frame not in frames
+        and not (item.kind == "distortion" and (item.state, item.start) in starts)
     ]
 
 

@@ -11,8 +11,10 @@ import numpy as np
 from defect_workflows.campaign import ConvergenceSettings
 from defect_workflows.documents.labels import Label, RefusedLabel
 from defect_workflows.documents.search import (
+    REFUSED,
     Candidate,
     RelaxationRecord,
+    StateRisk,
     VerifiedCandidate,
 )
 from defect_workflows.documents.verification import RoundRecord, StateCheck
@@ -77,7 +79,7 @@ def largest_force(label: Label) -> float:
 def extended(verified: VerifiedCandidate, point: Label | RefusedLabel) -> VerifiedCandidate:
     """Return a candidate with one more single point; a refused one ends its refinement."""
     if isinstance(point, RefusedLabel):
-        return verified.model_copy(update={"refinement_ended": f"refused: {point.reason}"})
+        return verified.model_copy(update={"refinement_ended": f"{REFUSED}{point.reason}"})
     longer = verified.model_copy(update={"labels": [*verified.labels, point]})
     return longer.model_copy(update={"max_force": largest_force(longer.label)})
 
@@ -92,6 +94,10 @@ def assess(
     relaxations: Sequence[RelaxationRecord] = (),
 ) -> RoundRecord:
     """Return the record of a round: errors at the winners, change of levels, and the verdict.
+
+    The rounds may end when no level changed any more, and nothing is known that may be lower: no
+    minimum without a single point, no start whose end is not known. A level comes from single
+    points: the errors of the potential at the winners are recorded, and are no criterion.
 
     Parameters
     ----------
@@ -124,18 +130,6 @@ def assess(
         )
         for name, item in best.items()
     ]
-    reasons = [f"{name}: no verified candidate" for name in states if name not in best]
-    for check in checks:
-        if abs(check.energy_error) > settings.energy_error:
-            reasons.append(
-                f"{check.state}: energy error {check.energy_error:+.3f} eV, "
-                f"expected at most {settings.energy_error:g}"
-            )
-        if check.force_error > settings.force_error:
-            reasons.append(
-                f"{check.state}: force error {check.force_error:.3f} eV/Å, "
-                f"expected at most {settings.force_error:g}"
-            )
     earlier = {check.state: check.energy for check in history[-1].checks} if history else {}
     missed = [
         risk.model_copy(
@@ -145,32 +139,70 @@ def assess(
         else risk
         for risk in risks(candidates, found, settled, states, relaxations)
     ]
-    reasons += [
-        f"{risk.state}: {risk.competitors} unverified minima may be lower, by "
-        f"{risk.energy:.3f} eV to be expected"
-        for risk in missed
-        if risk.competitors
-    ] + [
-        f"{risk.state}: {risk.unresolved} of {risk.starts} starts left the domain of the potential"
-        for risk in missed
-        if risk.unresolved
-    ]
     change = _level_change(checks, history[-1].checks, states) if history else None
-    if change is None:
-        reasons.append("levels: no earlier round to compare with")
-    elif change > settings.level_change:
-        reasons.append(
-            f"levels: changed by {change:.3f} eV since the round before, "
-            f"expected at most {settings.level_change:g}"
-        )
+    unmet = {
+        **_unmet([name for name in states if name not in best], missed),
+        **_unmet_by_levels(checks, earlier, change, settings.level_change),
+    }
+    concerned = {name for names in unmet.values() for name in names}
     return RoundRecord(
         round=len(history),
         checks=checks,
         level_change=change,
         risks=missed,
-        converged=not reasons,
-        reasons=reasons,
+        converged=not unmet,
+        reasons=list(unmet),
+        unconverged=[name for name in states if name in concerned],
     )
+
+
+def _unmet(not_verified: Sequence[str], missed: Sequence[StateRisk]) -> dict[str, list[str]]:
+    """Return what speaks against the states themselves, with the names of these states."""
+    rivals = [risk for risk in missed if risk.competitors]
+    lost = [risk for risk in missed if risk.unresolved]
+    unfinished = [risk for risk in missed if risk.unfinished]
+    found = {
+        f"{', '.join(not_verified)}: no verified candidate": list(not_verified),
+        "unverified minima may be lower: "
+        + _listed(
+            (risk.state, f"{risk.competitors}, by {risk.energy:.3f} eV to be expected")
+            for risk in rivals
+        ): [risk.state for risk in rivals],
+        "starts left the domain of the potential: "
+        + _listed((risk.state, f"{risk.unresolved} of {risk.starts}") for risk in lost): [
+            risk.state for risk in lost
+        ],
+        "starts were not relaxed to the end: "
+        + _listed((risk.state, f"{risk.unfinished} of {risk.starts}") for risk in unfinished): [
+            risk.state for risk in unfinished
+        ],
+    }
+    return {reason: names for reason, names in found.items() if names}
+
+
+def _unmet_by_levels(
+    checks: Sequence[StateCheck], earlier: Mapping[str, float], change: float | None, limit: float
+) -> dict[str, list[str]]:
+    """Return what speaks against the levels, with the names of the states that changed.
+
+    Where a level changed by more than the limit, one of its states did by more than half of it.
+    """
+    if change is None:
+        return {"levels: no earlier round to compare with": [check.state for check in checks]}
+    if change <= limit:
+        return {}
+    return {
+        f"levels: changed by {change:.3f} eV since the round before, expected at most {limit:g}": [
+            check.state
+            for check in checks
+            if abs(check.energy - earlier.get(check.state, np.inf)) > limit / 2
+        ]
+    }
+
+
+def _listed(pairs: Iterable[tuple[str, str]]) -> str:
+    """Return names with what is said of each in brackets: a (1), b (2)."""
+    return ", ".join(f"{name} ({text})" for name, text in pairs)
 
 
 def _level_change(
