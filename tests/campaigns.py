@@ -24,8 +24,7 @@ hse06_share: 0.5
 potential: {preset: small, epochs: 26}
 search: {distortions: [-0.3, 0.3], dimer: false, max_steps: 60, shortlist: 1, uncertain: 1,
   unresolved_hse06: 1}
-convergence: {max_rounds: 2, max_refinements: 2, round_refinements: 1,
-  energy_error: 1.0e-6}
+convergence: {max_rounds: 2, max_refinements: 2, round_refinements: 1}
 levels: {dielectric: 9.8}
 """
 

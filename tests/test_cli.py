@@ -1,6 +1,7 @@
 """Bad input is one line on stderr and an exit status; never a traceback."""
 
 import json
+from importlib.metadata import version
 
 import pytest
 from campaigns import command, write_campaign
@@ -91,7 +92,7 @@ def test_doctor_names_every_mend(tmp_path):
     done = command("doctor", DEFECT_WORKFLOWS_VASP_COMMAND="no_vasp")
     assert done.returncode == 1
     assert "mend VASP command" in done.stdout
-    assert "ok   tblite" in done.stdout or "tblite" in done.stdout
+    assert f"ok   rehearsal: tblite {version('tblite')}" in done.stdout.splitlines()
     settings = tmp_path / "settings.yaml"
     settings.write_text("workers: many\n")
     done = command("doctor", DEFECT_WORKFLOWS_SETTINGS=str(settings))

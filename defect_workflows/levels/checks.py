@@ -161,7 +161,9 @@ def note_state(
                 "residual_force",
                 f"{name}: a force of {force:.3f} eV/Å is left (> {max_force:g}), "
                 + (
-                    "relax it further" if item.risk is None else "raise convergence.max_refinements"
+                    "relax it further"
+                    if item.candidate is None
+                    else "raise convergence.max_refinements"
                 ),
                 name,
             )

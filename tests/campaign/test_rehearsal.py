@@ -112,8 +112,12 @@ def test_the_data_set_holds_every_label_once(rehearsal_run):
 
 def test_two_rounds_were_made_and_said_why(rehearsal_run):
     page = (rehearsal_run.workdir / "report.html").read_text()
-    assert "REHEARSAL" in page.upper()
-    assert "energy error" in page
+    assert 'class="rehearsal">REHEARSAL: the stand-in for VASP made every number' in page
+    assert "Round 0, not met: levels: no earlier round to compare with" in page
+    assert "At most it was" in page
+    cost = json.loads((rehearsal_run.workdir / "cost.json").read_text())
+    assert cost["rounds"] == 2
+    assert ("Round 1, not met:" in page) is not cost["converged"]
 
 
 def test_the_next_round_learns_from_the_refinement_of_the_last(rehearsal_run):

@@ -34,19 +34,50 @@ def test_a_campaign_maker_comes_back(repository):
 def test_the_first_jobs_of_a_campaign(repository):
     campaign = Campaign.from_file(repository / "flows/MgO_v_O/campaign.yaml")
     flow = CampaignMaker.from_campaign(campaign).make()
-    stages = [job.metadata["stage"] for job, _ in flow.iterflow()]
-    assert set(stages) == {
-        "defects",
-        "host",
-        "sample",
-        "label",
-        "select",
-        "train",
-        "search",
-        "verify",
-        "refine",
-    }
-    assert stages[0] == "defects"
+    jobs = list(flow.iterflow())
+    names = {job.uuid: job.name for job, _ in jobs}
+    wired = [
+        (job.metadata["stage"], job.name, sorted(names[parent] for parent in parents))
+        for job, parents in jobs
+    ]
+    assert sorted(wired) == sorted(
+        [
+            ("defects", "generate_defects", []),
+            ("host", "PBE single point", ["generate_defects"]),
+            ("host", "HSE06 single point", ["PBE single point", "generate_defects"]),
+            ("host", "collect_labels", ["HSE06 single point", "PBE single point"]),
+            ("sample", "sample_configurations", ["generate_defects"]),
+            ("label", "label", ["collect_labels", "sample_configurations"]),
+            ("select", "select_configurations", ["label"]),
+            ("label", "label", ["label", "select_configurations"]),
+            ("train", "train seed 1", ["label"]),
+            ("train", "train seed 2", ["label"]),
+            ("train", "make_potential", ["label", "train seed 1", "train seed 2"]),
+            ("search", "search_states", ["generate_defects", "make_potential"]),
+            ("verify", "verify", ["label", "make_potential", "search_states"]),
+            ("verify", "gather", ["verify"]),
+            ("refine", "settle round 0", ["gather", "generate_defects", "make_potential"]),
+            ("refine", "collect_verified", ["settle round 0", "verify"]),
+            (
+                "verify",
+                "conclude_round",
+                ["collect_verified", "generate_defects", "search_states", "settle round 0"],
+            ),
+            (
+                "verify",
+                "decide after round 0",
+                ["HSE06 single point", "conclude_round", "generate_defects", "make_potential",
+                 "search_states"],
+            ),
+        ]
+    )  # fmt: skip
+    low, high = (job for job, _ in jobs if job.name == "label")
+    # what is trained on, and verified after it, are the labels of both functionals
+    assert [job.function_args[1] for job in (low, high)] == ["pbe", "hse06"]
+    for name in ("train seed 1", "make_potential", "verify"):
+        (parents,) = (parents for job, parents in jobs if job.name == name)
+        assert high.uuid in parents
+        assert low.uuid not in parents
 
 
 def test_a_campaign_learns_from_finished_calculations(repository, tmp_path):

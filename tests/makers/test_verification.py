@@ -38,12 +38,35 @@ def toy_search():
 
 @job
 def toy_collect(points, settings, previous):
-    return len(points)
+    """Labels so far, and what is new."""
+    assert previous.fingerprint == "labels"
+    return SearchDocument(
+        fingerprint=f"{previous.fingerprint} and {len(points)} more",
+        candidates=[],
+        relaxations=[],
+        control_gain=0.0,
+    )
 
 
 @reuse.job(data=["labels"])
 def toy_verify(potential, candidates, points, labels, lost):
+    """Return the points, if everything else is what it should be."""
+    assert potential.fingerprint == "potential"
+    assert labels.fingerprint.startswith("labels and ")
     return points
+
+
+@job
+def document(name):
+    """The potential, or the labels so far: something else than what the search found."""
+    return SearchDocument(fingerprint=name, candidates=[], relaxations=[], control_gain=0.0)
+
+
+def verified_by(maker, found, number, known=None):
+    """Return the jobs of a verification, each of its inputs another document."""
+    potential, labels = document("potential"), document("labels")
+    made = maker.make(found.output, potential.output, labels.output, number, known)
+    return [potential, labels, made]
 
 
 def test_a_label_next_to_a_candidate_is_used_again(monkeypatch):
@@ -55,9 +78,9 @@ def test_a_label_next_to_a_candidate_is_used_again(monkeypatch):
     monkeypatch.setattr(verification, "collect_labels", toy_collect)
     monkeypatch.setattr(verification, "verify_candidates", toy_verify)
     first, found = first_candidates(), toy_search()
-    made = VerificationMaker().make(found.output, found.output, found.output, 1, first.output)
-    store = memory_store()
-    responses = run_locally([first, found, made], store=store, log=False, ensure_success=True)
+    jobs = verified_by(VerificationMaker(), found, 1, first.output)
+    made, store = jobs[-1], memory_store()
+    responses = run_locally([first, found, *jobs], store=store, log=False, ensure_success=True)
     last = max(responses[made.uuid])
     points = store.get_output(made.uuid, which=last, load=True)
     labels = [MontyDecoder().process_decoded(point) for point in points]
@@ -88,10 +111,8 @@ def test_the_last_round_leaves_all_but_the_surest_to_the_competition(
     monkeypatch.setattr(verification, "verify_candidates", toy_verify)
     found = two_minima()
     rounds = ConvergenceSettings(max_rounds=2, max_competitors=competitors)
-    verified = VerificationMaker(convergence=rounds).make(
-        found.output, found.output, found.output, number
-    )
-    run_locally([found, verified], store=memory_store(), log=False, ensure_success=True)
+    jobs = verified_by(VerificationMaker(convergence=rounds), found, number)
+    run_locally([found, *jobs], store=memory_store(), log=False, ensure_success=True)
     assert sorted(made) == calculated
 
 
@@ -132,8 +153,8 @@ def test_few_of_the_lost_frames_get_the_hybrid_functional(monkeypatch, number, p
     found = lost_search()
     rounds = ConvergenceSettings(max_rounds=4)
     maker = VerificationMaker(search=SearchSettings(unresolved_hse06=2), convergence=rounds)
-    verified = maker.make(found.output, found.output, found.output, number)
-    run_locally([found, verified], store=memory_store(), log=False, ensure_success=True)
+    jobs = verified_by(maker, found, number)
+    run_locally([found, *jobs], store=memory_store(), log=False, ensure_success=True)
     assert made == {"pbe": pbe, "both": both}
 
 

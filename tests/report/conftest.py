@@ -42,6 +42,7 @@ from defect_workflows.documents.search import (
     Candidate,
     RelaxationRecord,
     SearchDocument,
+    StateRisk,
     VerifiedCandidate,
 )
 from defect_workflows.documents.verification import RoundRecord, StateCheck
@@ -139,7 +140,7 @@ def levels(*, rehearsal: bool = True) -> DefectLevelsDocument:
             defect="v_Cd", charge=charge, energy=ENERGY[charge],
             formation_energy={0: 2.10, -1: 2.72, -2: 2.98}[charge],
             correction=Correction(scheme="eFNV", energy=0.19 * charge**2, error=0.006 * -charge),
-            verified=True, potential_energy_error=0.004 - 0.003 * charge,
+            verified=True, converged=True, potential_energy_error=0.004 - 0.003 * charge,
             energy_mlip=ENERGY[charge] + 0.01, energy_mlip_error=0.03, max_force=0.021,
             warnings=["unstable_charge_state"] if charge == -1 else [],
         )
@@ -149,11 +150,11 @@ def levels(*, rehearsal: bool = True) -> DefectLevelsDocument:
         StateEnergy(
             defect="Te_Cd", charge=charge, energy=-220 + charge, formation_energy=energy,
             correction=Correction(scheme="eFNV", energy=0.2 * charge, error=0.02), verified=True,
-            potential_energy_error=0.011, energy_mlip=None, max_force=0.04,
+            converged=True, potential_energy_error=0.011, energy_mlip=None, max_force=0.04,
         )
         for charge, energy in ((2, 1.4), (1, 1.75), (0, 2.6))
     ]  # fmt: skip
-    level = {"error": 0.012, "verified": True, "in_gap": True}
+    level = {"error": 0.012, "verified": True, "converged": True, "in_gap": True}
     return DefectLevelsDocument(
         host="CdTe", vbm=1.27, band_gap=1.5, rehearsal=rehearsal,
         dielectric=np.diag([9.13] * 3).tolist(), states=states,
@@ -164,7 +165,9 @@ def levels(*, rehearsal: bool = True) -> DefectLevelsDocument:
         ],
         warnings=[
             LevelWarning(code="no_chemical_potentials", message="no chemical potentials: test"),
-            LevelWarning(code="unstable_charge_state", message="v_Cd_-1: never lowest <b>"),
+            LevelWarning(
+                code="unstable_charge_state", message="v_Cd_-1: never lowest <b>", state="v_Cd_-1"
+            ),
         ],
     )  # fmt: skip
 
@@ -263,7 +266,12 @@ def make_result(*, rehearsal: bool = True) -> CampaignResult:
                 for q in CHARGES
             ],
             level_change=change, converged=bool(number),
-            reasons=[] if number else ["energy error 0.051 eV at v_Cd_0 is above 0.02"],
+            reasons=[] if number else ["levels: no earlier round to compare with"],
+            unconverged=[] if number else ["v_Cd_0", "v_Cd_-1", "v_Cd_-2"],
+            risks=[
+                StateRisk(state=f"v_Cd_{q}", competitors=0, energy=0.0, inflation=1.0)
+                for q in CHARGES
+            ],
         )
         for number, error, change in ((0, -0.051, None), (1, -0.012, 0.007))
     ]  # fmt: skip

@@ -41,15 +41,28 @@ def test_one_figure_per_head_and_state(result):
 def test_the_calibration_shows_what_was_not_trained_on(result):
     last = result.potentials[-1]
     points = [point for point in last.parity if point.split != "train"]
-    later = [p.model_copy(update={"split": "later", "distance": 9.0}) for p in points[:2]]
+    # the potential of the round before was wrong by more where it was trained, and knew it
+    later = [
+        points[0].model_copy(
+            update={"split": "later", "distance": 9.0, "sigma": sigma, "predicted": predicted}
+        )
+        for sigma, predicted in ((0.4, points[0].energy + 0.2), (0.1, points[0].energy - 0.3))
+    ]
     changed = last.model_copy(update={"later": later})
     (axes,) = calibration(changed, rehearsal=False).axes
-    drawn = {line.get_label(): line.get_xdata() for line in axes.lines}
-    assert sum(len(x) for name, x in drawn.items() if "held out" in name) == len(points)
-    assert list(drawn[f"{later[0].fidelity}, made since the round before"]) == [9.0, 9.0]
-    (sigma,) = lines(axes, "one sigma")
-    assert sigma.get_ydata()[0] == pytest.approx(last.calibration.floor)
-    assert np.interp(2.0, *sigma.get_data()) == pytest.approx(last.calibration.sigma(2.0), rel=0.01)
+    drawn = {line.get_label(): line for line in axes.lines}
+    held_out = [line for name, line in drawn.items() if "held out" in name]
+    assert sum(len(line.get_xdata()) for line in held_out) == len(points)
+    before = drawn[f"{later[0].fidelity}, made since the round before"]
+    assert list(before.get_xdata()) == [9.0, 9.0]
+    assert list(before.get_ydata()) == pytest.approx([0.5, 3.0])  # each by its own sigma
+    heights = sorted(y for line in held_out for y in line.get_ydata())
+    errors = [max(abs(p.predicted - p.energy) / p.sigma, 1e-2) for p in points]
+    assert heights == pytest.approx(sorted(errors))
+    within = sum(error <= 1 for error in [*errors, 0.5, 3.0])
+    (sigma,) = (line for name, line in drawn.items() if name.startswith("one sigma"))
+    assert set(sigma.get_ydata()) == {1}
+    assert f"{within / (len(points) + 2):.0%} of {len(points) + 2}" in sigma.get_label()
 
 
 def test_formation_energies_are_the_lower_envelope():

@@ -1,5 +1,6 @@
 import csv
 import json
+import re
 
 import pytest
 from jobflow import JobStore, run_locally
@@ -14,8 +15,7 @@ from defect_workflows.documents.levels import DefectLevelsDocument
 from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import InputError
 from defect_workflows.report.jobs import summarise
-from defect_workflows.report.levels import print_warnings
-from defect_workflows.report.page import criteria, render
+from defect_workflows.report.page import criteria, potential_errors, render
 from defect_workflows.report.results import summary_table, write_report
 
 from .conftest import LABELS, configuration, label, make_result
@@ -77,7 +77,7 @@ def test_page_shows_everything_and_stands_alone(folder):
     assert page.count("data:image/png;base64,") == 8
     assert 'class="rehearsal">REHEARSAL' in page
     assert "SCF not converged in 60 steps" in page
-    assert "energy error 0.051 eV at v_Cd_0" in page
+    assert "Round 0, not met: levels: no earlier round to compare with" in page
     assert "never lowest &lt;b&gt;" in page
     assert "http" not in page
     assert "{{" not in page
@@ -126,16 +126,32 @@ def test_nothing_half_written(tmp_path, result):
 
 def test_criteria_of_every_round(result):
     rows = criteria(result)
-    assert [(row["round"], row["value"]) for row in rows if row["limit"] == 0.02] == [
-        (0, 0.051),
-        (0, None),
-        (1, 0.012),
-        (1, 0.007),
+    changes = [(row["round"], row["value"], row["limit"]) for row in rows[::4]]
+    assert changes == [(0, None, 0.02), (1, 0.007, 0.02)]
+    assert [row["name"] for row in rows[:4]] == [
+        "change of a level",
+        "unverified minimum expected to be lower",
+        "starts whose end is not known",
+        "states without a single point",
     ]
+    assert [row["value"] for row in rows[5:]] == [0.0, 0, 0]
+
+    last = result.rounds[-1]
+    lost = last.risks[0].model_copy(update={"unresolved": 2, "unfinished": 1, "energy": 0.04})
+    changed = last.model_copy(update={"risks": [lost, *last.risks[1:]], "checks": last.checks[1:]})
+    told = criteria(result.model_copy(update={"rounds": [changed]}))
+    assert [row["value"] for row in told[1:]] == [0.04, 3, 1]
 
 
-def in_terminal(result):
-    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+def test_errors_of_the_potential_are_told_and_no_criterion(result):
+    assert [row["energy"] for row in potential_errors(result)] == [0.051, 0.012]
+    page = " ".join(render(result, {}).split())
+    assert "no criterion. At most it was 51 meV and 0.10 eV/Å in round 0, 12 meV and 0.02" in page
+    assert not any("error" in row["name"] for row in criteria(result))
+
+
+def in_terminal(result, width=120):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(summary_table(result))
     return console.export_text()
 
@@ -145,35 +161,71 @@ def test_summary_for_the_terminal(result):
     assert "REHEARSAL" in text
     assert "(0/-2)" in text
     assert "0.440" in text
-    assert "not converged" not in text
+    row = next(line for line in text.splitlines() if "(0/-2)" in line)
+    assert [cell.strip() for cell in row.split("│")[-4:-1]] == ["0.460", "yes", "yes"]
 
 
-def test_a_level_of_rounds_that_did_not_converge_is_not_called_verified(result):
-    warning = LevelWarning(code="rounds_not_converged", message="a structure may be missing")
-    levels = result.levels.levels.model_copy(update={"warnings": [warning]})
-    doubtful = result.model_copy(
-        update={"levels": result.levels.model_copy(update={"levels": levels})}
+def with_levels(result, **changes):
+    """Return the result with other levels and warnings."""
+    levels = result.levels.levels.model_copy(update=changes)
+    return result.model_copy(update={"levels": result.levels.model_copy(update={"levels": levels})})
+
+
+def test_verified_and_converged_are_two_things_everywhere(result, tmp_path):
+    one, two, three = result.levels.levels.transition_levels
+    changed = with_levels(
+        result,
+        transition_levels=[
+            one.model_copy(update={"converged": False}),
+            two.model_copy(update={"verified": False}),
+            three,
+        ],
     )
-    row = next(line for line in in_terminal(doubtful).splitlines() if "(0/-2)" in line)
-    assert "not converged" in row
-    called = '<span class="bad">not converged</span></td></tr>'
-    assert render(doubtful, {}).count(called) == sum(
-        level.verified for level in levels.transition_levels
-    )
-    assert called not in render(result, {})
-
-
-def test_every_unmet_criterion_has_a_line(result):
-    message = "not converged after 3 rounds: v_Cd_0: energy error -0.029 eV; v_Cd_-1: 3 unverified"
-    warning = LevelWarning(code="rounds_not_converged", message=message)
-    levels = result.levels.levels.model_copy(update={"warnings": [warning]})
-    console = Console(width=60, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    print_warnings(console, levels)
-    assert console.export_text().splitlines() == [
-        "warning rounds_not_converged: not converged after 3 rounds:",
-        "  v_Cd_0: energy error -0.029 eV",
-        "  v_Cd_-1: 3 unverified",
+    cells = [
+        tuple(cell.strip() for cell in line.split("│")[-3:-1])
+        for line in in_terminal(changed).splitlines()
+        if "/" in line
     ]
+    assert cells == [("yes", "no"), ("no", "yes"), ("yes", "yes")]
+    write_report(tmp_path, changed, LABELS)
+    with (tmp_path / "levels.csv").open() as stream:
+        rows = [(row["verified"], row["converged"]) for row in csv.DictReader(stream)]
+    assert rows == [("True", "False"), ("False", "True"), ("True", "True")]
+    page = (tmp_path / "report.html").read_text()
+    yes, no = '<span class="good">yes</span>', '<span class="bad">no</span>'
+    cell = "<td>(<span[^<]*</span>)</td>"
+    found = re.findall(f"{cell}{cell}</tr>", page[: page.index("<h2>Defect states")])
+    assert found == [(yes, no), (no, yes), (yes, yes)]
+    stored = json.loads((tmp_path / "levels.json").read_text())["transition_levels"]
+    assert [(level["verified"], level["converged"]) for level in stored] == [
+        (True, False),
+        (False, True),
+        (True, True),
+    ]
+
+
+def test_notes_are_in_the_detail_alone(result):
+    page = render(result, {})
+    assert 'class="warnings"' not in page
+    assert 'class="errors"' not in page
+    detail = page[page.index("<details><summary>Everything that was noticed") :]
+    assert "never lowest &lt;b&gt;" in detail
+    assert "never lowest" not in page.replace(detail, "")
+    # nor are their codes in the table of the states
+    assert "unstable_<wbr>charge_<wbr>state" not in page
+
+
+def test_errors_and_warnings_are_on_the_page_a_line_a_kind(result):
+    warnings = [
+        LevelWarning(code="residual_force", message=f"{s}: {f} eV/Å is left", state=s)
+        for s, f in (("v_Cd_0", 0.07), ("v_Cd_-1", 0.09))
+    ]
+    error = LevelWarning(code="potcar_mismatch", message="v_Cd_0: Cd, Cd_sv", state="v_Cd_0")
+    page = render(with_levels(result, warnings=[*warnings, error]), {})
+    errors, boxed = page.index('class="errors"'), page.index('class="warnings"')
+    assert errors < page.index("<code>potcar_mismatch</code>: v_Cd_0: Cd, Cd_sv</li>") < boxed
+    assert "<code>residual_force</code>: v_Cd_0, v_Cd_-1: 0.07 to 0.09 eV/Å is left</li>" in page
+    assert page.count("residual_force</code>:") == 1
 
 
 def refused() -> RefusedLabel:

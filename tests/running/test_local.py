@@ -202,9 +202,16 @@ def test_events(tmp_path: Path, log: str) -> None:
     flow = Flow([toy_jobs.squares_flow(1, log), toy_jobs.fail()])
     run(flow, tmp_path / "w", workers=1, on_event=events.append)
     seen = [(event.kind, event.job.name) for event in events]
-    assert seen[:3] == [("submitted", name) for name in ("squares", "fail", "total")] or (
-        sorted(seen[:3]) == [("submitted", name) for name in ("fail", "squares", "total")]
-    )
+    # all that is known at first comes first, a job after those that it waits for
+    assert sorted(seen[:3]) == [("submitted", name) for name in ("fail", "squares", "total")]
+    assert seen.index(("submitted", "squares")) < seen.index(("submitted", "total"))
+    ends = {"fail": "failed", "squares": "finished", "square": "finished", "total": "finished"}
+    for name, end in ends.items():
+        first = [seen.index((kind, name)) for kind in ("submitted", "started", end)]
+        assert first == sorted(first)
+    # what a job is replaced by is known when it has ended, and the next job waits for that
+    assert seen.index(("finished", "squares")) < seen.index(("submitted", "square"))
+    assert seen.index(("finished", "square")) < seen.index(("started", "total"))
     counts = Counter(kind for kind, _ in seen)
     assert counts == {"submitted": 5, "started": 5, "finished": 4, "failed": 1}
     square = next(event for event in events if event.job.name == "square")

@@ -60,17 +60,20 @@ def test_refined_candidates_take_the_place_of_the_unrefined(verified):
 
 def test_a_round_is_judged_by_its_errors_and_the_refined_levels(verified):
     states = {"v_Mg_0": "v_Mg", "v_Mg_-1": "v_Mg"}
-    settings = ConvergenceSettings(energy_error=0.02, force_error=0.05, level_change=0.02)
+    settings = ConvergenceSettings(level_change=0.02)
     found = [verified(0, [-1.0], energy_error=0.01), verified(-1, [-2.0], energy_error=-0.01)]
     first = assess([], found, found, states, [], settings)
     assert not first.converged
     assert first.reasons == ["levels: no earlier round to compare with"]
+    assert first.unconverged == list(states)
     second = assess([], found, found, states, [first], settings)
     assert second.converged
+    assert second.unconverged == []
     refined = [found[0], verified(-1, [-2.0, -2.5])]
     third = assess([], found, refined, states, [first], settings)
     assert third.level_change == pytest.approx(0.5)
     assert not third.converged
+    assert third.unconverged == ["v_Mg_-1"]  # the other one is what it was
     # another round may lower it as much again; what rose was a mistake of the round before
     assert {risk.state: risk.lowered for risk in third.risks} == {"v_Mg_0": 0.0, "v_Mg_-1": 0.5}
     back = assess([], found, found, states, [third], settings)
@@ -78,27 +81,46 @@ def test_a_round_is_judged_by_its_errors_and_the_refined_levels(verified):
     # a start that left the domain of the potential is nothing that it found
     lost = verified(0, [-5.0], energy_error=0.5).model_copy(update={"unresolved": True})
     assert assess([], [lost, *found], found, states, [first], settings).converged
-    wrong = [found[0], verified(-1, [-2.0], energy_error=0.5)]
-    assert any(
-        "energy error +0.500" in r
-        for r in assess([], wrong, found, states, [first], settings).reasons
-    )
+    # levels come from single points: what the potential is wrong by is told, and no criterion
+    wrong = verified(-1, [-2.0], energy_error=0.5).model_copy(update={"force_error": 3.0})
+    told = assess([], [found[0], wrong], found, states, [first], settings)
+    assert told.converged
+    assert [(c.energy_error, c.force_error) for c in told.checks] == [(0.01, 0.01), (0.5, 3.0)]
+    # a state without a single point, one whose level changed within the limit
+    alone = assess([], found[:1], found[:1], states, [first], settings)
+    assert alone.reasons == [
+        "v_Mg_-1: no verified candidate",
+        "levels: no earlier round to compare with",
+    ]
+    near = [verified(0, [-1.015]), found[1]]
+    assert assess([], near, near, states, [first], settings).converged
 
 
-def test_starts_whose_end_is_not_known_are_a_reason_to_go_on(verified, vacancy):
+def record(verdict, state="v_Mg_0", start="Dimer", **more):
+    return RelaxationRecord(
+        state=state, start=start, start_energy=0, energy=0, max_force=0, steps=1,
+        verdict=verdict, cluster=None, **more,
+    )  # fmt: skip
+
+
+def test_starts_whose_end_is_not_known_are_a_reason_to_go_on(verified):
     winner = verified(0, [-3.0], uncertainty=0.02)
-
-    def record(verdict, state="v_Mg_0"):
-        return RelaxationRecord(
-            state=state, start="Dimer", start_energy=0, energy=0, max_force=0, steps=1,
-            verdict=verdict, cluster=None,
-        )  # fmt: skip
-
-    relaxations = [record("minimum"), record("runaway"), record("out_of_domain", "v_Mg_-1")]
+    relaxations = [
+        record("minimum"),
+        record("runaway"),
+        record("not_converged"),
+        record("not_converged"),
+        record("out_of_domain", "v_Mg_-1"),
+    ]
     rest = ([winner.candidate], [winner], [winner], {"v_Mg_0": "v_Mg"}, [], ConvergenceSettings())
     told = assess(*rest, relaxations)
-    assert (told.risks[0].unresolved, told.risks[0].starts) == (1, 2)
-    assert "v_Mg_0: 1 of 2 starts left the domain of the potential" in told.reasons
+    (risk,) = told.risks
+    assert (risk.unresolved, risk.unfinished, risk.starts) == (1, 2, 4)
+    assert told.reasons[:2] == [
+        "starts left the domain of the potential: v_Mg_0 (1 of 4)",
+        "starts were not relaxed to the end: v_Mg_0 (2 of 4)",
+    ]
+    assert told.unconverged == ["v_Mg_0"]
     assert not any("starts" in reason for reason in assess(*rest, relaxations[:1]).reasons)
 
 
