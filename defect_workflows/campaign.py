@@ -300,8 +300,8 @@ class ConvergenceSettings(Section):
         gone = {"energy_error", "force_error"} & set(value) if isinstance(value, dict) else None
         if gone:
             raise ValueError(
-                f"found {' and '.join(sorted(gone))}, expected neither: the potential's own error "
-                "at a winner is reported and no criterion any more, remove them"
+                f"found {' and '.join(sorted(gone))}, which is gone: the potential's error at a "
+                "winner is reported and no criterion any more, expected no such key"
             )
         return value
 

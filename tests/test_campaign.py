@@ -39,6 +39,14 @@ def read(tmp_path: Path, text: str) -> Campaign:
             "host: a\npotential: {foundation: b.model}",
             "foundation: found no file b.model",
         ),
+        (
+            "host: a\nconvergence: {energy_error: 0.02, max_rounds: 2}",
+            "convergence: found energy_error, which is gone",
+        ),
+        (
+            "host: a\nconvergence: {force_error: 0.1, energy_error: 0.02}",
+            "convergence: found energy_error and force_error, which is gone",
+        ),
         ("sampling: {}", "host: missing"),
         ("- host", "found list, expected a mapping"),
         ("host: [", "not YAML"),

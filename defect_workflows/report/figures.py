@@ -28,7 +28,7 @@ from defect_workflows.report.style import (
 SPLITS = {"train": ("o", "#56B4E9"), "valid": ("s", "#E69F00"), "test": ("^", "#D55E00")}
 VERDICTS = {
     "minimum": ("o", "#0072B2", "minimum"),
-    "not_converged": ("s", "#E69F00", "not converged"),
+    "not_converged": ("s", "#E69F00", "not relaxed to the end"),
     "runaway": ("x", "#CC79A7", "runaway"),
     "out_of_domain": ("+", "#CC79A7", "out of domain"),
 }
@@ -145,6 +145,7 @@ def calibration(potential: PotentialSummary, *, rehearsal: bool) -> Figure:
     axes.set_xlim(0, 1.05 * largest or 1)
     axes.set_xlabel("distance from what was trained on (standard deviations)")
     axes.set_ylabel("error of the energy (sigma of its potential)")
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.legend(loc="lower right", fontsize=8, frameon=False)
     axes.set_title(f"Errors where it was not trained, round {potential.round}", fontsize=10)
     return figure

@@ -14,6 +14,7 @@ from defect_workflows.documents.levels import LevelsResult, PlanarProfile
 from defect_workflows.documents.search import SearchDocument, VerifiedCandidate
 from defect_workflows.documents.warnings import CLASSES
 from defect_workflows.report.dataset import count_rows, theory_rows
+from defect_workflows.report.figures import VERDICTS
 from defect_workflows.report.level_figures import correction_figure, limit_figure
 from defect_workflows.report.warnings import warning_lines
 from defect_workflows.search.risks import NEGLIGIBLE
@@ -144,7 +145,7 @@ def search_rows(search: SearchDocument, verified: list[VerifiedCandidate]) -> li
             {
                 "state": state,
                 "starts": len(records),
-                "verdicts": Counter(record.verdict.replace("_", " ") for record in records),
+                "verdicts": Counter(VERDICTS[record.verdict][2] for record in records),
                 "minima": len(minima),
                 "lowest": lowest,
                 "gain": untouched[0].energy - lowest.energy if untouched and lowest else None,
@@ -169,7 +170,7 @@ def relaxation_rows(search: SearchDocument) -> dict[str, list[dict[str, Any]]]:
                 "record": record,
                 "start_energy": record.start_energy - zero,
                 "energy": record.energy - zero,
-                "verdict": record.verdict.replace("_", " "),
+                "verdict": VERDICTS[record.verdict][2],
             }
             for record in sorted(
                 records,

@@ -51,9 +51,9 @@ class _Run:
 
     start: Start
     relaxation: Relaxation
-    kind: StartKind
     minimum: int | None = None
     prediction: Prediction | None = None
+    kind: StartKind = "minimum"
     frame: str | None = None
 
     @property
@@ -174,7 +174,7 @@ class _Relaxer:
         relaxations = self._relax(
             [(start.state, start.structure) for start in starts], self.coarse, committee=False
         )
-        return [_Run(*pair, kind) for pair in zip(starts, relaxations, strict=True)]
+        return [_Run(*pair, kind=kind) for pair in zip(starts, relaxations, strict=True)]
 
     def run_known(self, starts: Sequence[Start]) -> list[_Run]:
         """Relax known structures as far, on what their energies hardly exceed.
@@ -188,7 +188,7 @@ class _Relaxer:
         before = guide.predict([structure for _, structure in structures], FIDELITY)
         after = guide.predict([end.structure for end in ends], FIDELITY)
         return [
-            _Run(start, replace(end, start_energy=one.energy, energy=other.energy), "hse06")
+            _Run(start, replace(end, start_energy=one.energy, energy=other.energy), kind="hse06")
             for start, end, one, other in zip(starts, ends, before, after, strict=True)
         ]
 

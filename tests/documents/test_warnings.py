@@ -32,7 +32,22 @@ def test_a_code_without_a_class_is_refused():
         LevelWarning(code="no_such_code", message="?")
 
 
-def test_every_code_is_documented():
-    documented = set(re.findall(r"`([a-z_]+)`", (ROOT / "docs" / "levels.md").read_text()))
+def test_every_code_is_documented_with_its_class():
+    rows = re.findall(
+        r"^\| (`.*`) \| (error|warning|note) \| .+ \|$",
+        (ROOT / "docs" / "levels.md").read_text(),
+        re.MULTILINE,
+    )
+    documented = [
+        (code, kind) for codes, kind in rows for code in re.findall(r"`([a-z_]+)`", codes)
+    ]
 
-    assert set(CLASSES) <= documented
+    assert sorted(documented) == sorted(CLASSES.items())
+
+
+def test_facts_are_notes_and_what_no_energy_difference_survives_is_an_error():
+    facts = ("no_chemical_potentials", "cell_shifted", "unstable_charge_state")
+    wrong = ("potcar_mismatch", "encut_mismatch", "kpoints_mismatch", "scf_not_converged")
+    assert {CLASSES[code] for code in (*facts, "potential_other_minimum")} == {"note"}
+    assert {CLASSES[code] for code in (*wrong, "no_band_gap")} == {"error"}
+    assert {CLASSES[code] for code in ("unresolved_starts", "unfinished_starts")} == {"warning"}

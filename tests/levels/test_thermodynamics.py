@@ -59,6 +59,7 @@ def test_published_levels(published, tmp_path):
     assert level.energy == pytest.approx(0.470, abs=1e-3)
     assert level.in_gap
     assert level.verified
+    assert level.converged is None  # no campaign
     assert level.energy_mlip is None
     assert level.error == pytest.approx(np.hypot(0.01, 0.01) / 2)
     assert codes(result) == ["no_chemical_potentials", "unstable_charge_state"]
@@ -211,6 +212,7 @@ def test_what_the_search_may_have_missed_widens_the_error(published):
         inflation=3.0,
         starts=9,
         unresolved=2,
+        unfinished=1,
     )
     found = candidate(calculations[0], calculations[0].calculation.energy, spread=0.02)
     missed = [
@@ -226,10 +228,11 @@ def test_what_the_search_may_have_missed_widens_the_error(published):
     )
     assert result.levels.states[0].error == pytest.approx(np.hypot(0.01, 0.05), rel=0.02)
     # where these lead nobody knows: no number says it, so words do
-    assert "unresolved_starts" in result.levels.states[0].warnings
-    assert "2 of 9 starts" in next(
-        w.message for w in result.levels.warnings if w.code == "unresolved_starts"
-    )
+    assert result.levels.states[0].warnings == ["unresolved_starts", "unfinished_starts"]
+    told = {w.code: w.message for w in result.levels.warnings if w.state == "v_Cd_0"}
+    assert "v_Cd_0: 2 of 9 starts left the domain" in told["unresolved_starts"]
+    assert "v_Cd_0: 1 of 9 starts were not relaxed to the end" in told["unfinished_starts"]
+    assert told["unfinished_starts"].endswith("raise search.max_steps")
 
 
 def test_rehearsal_is_said(published):
@@ -315,7 +318,24 @@ def test_envelope_against_brute_force(energies):
     assert stable[-1] == min(energies)
 
 
-def test_job_through_a_store(vacancy, published):
+@pytest.mark.parametrize(
+    ("charges", "converged"), [([], True), ([-1], True), ([0], False), ([-2], False)]
+)
+def test_a_level_is_converged_where_both_of_its_states_are(published, charges, converged):
+    host, bulk, calculations, analyses = published
+    names = [item.state.name for item in calculations if item.state.charge in charges]
+    result = assemble(host.name, bulk, calculations, analyses, unconverged=names).levels
+    (level,) = result.transition_levels
+    assert (level.charges, level.converged) == ((0, -2), converged)
+    assert {s.charge: s.converged for s in result.states} == {
+        q: q not in charges for q in (0, -1, -2)
+    }
+    assert level.verified  # that is about single points alone
+    assert all(state.verified for state in result.states)
+
+
+@pytest.mark.parametrize("unconverged", [[], ["v_Cd_-2"]])
+def test_job_through_a_store(vacancy, published, unconverged):
     """What a job gets and returns survives a store: doped's objects come back as dicts."""
     state, calculation, bulk = vacancy
     host = published[0]
@@ -347,8 +367,11 @@ def test_job_through_a_store(vacancy, published):
         candidate=search, labels=[label], energy_error=0.01, force_error=0.01, max_force=0.0
     )
     rounds = [
-        RoundRecord(round=0, checks=[], level_change=None, converged=False, reasons=["too early"])
-    ]
+        RoundRecord(
+            round=0, checks=[], level_change=None, converged=False, reasons=["too early"],
+            unconverged=unconverged,
+        )
+    ]  # fmt: skip
     job = assemble_levels(
         host, [state], bulk_label, [verified], LevelSettings(dielectric=9.13), rounds=rounds
     )
@@ -363,3 +386,4 @@ def test_job_through_a_store(vacancy, published):
     assert uncorrected == pytest.approx(7.4476, abs=0.001)
     said = [w.message for w in result.levels.warnings if w.code == "rounds_not_converged"]
     assert [message.endswith("too early") for message in said] == [True]
+    assert (record.verified, record.converged) == (True, not unconverged)

@@ -36,7 +36,7 @@ def toy_search():
     return SearchDocument(fingerprint="toy", candidates=found, relaxations=[], control_gain=0.0)
 
 
-@job
+@reuse.job
 def toy_collect(points, settings, previous):
     """Labels so far, and what is new."""
     assert previous.fingerprint == "labels"

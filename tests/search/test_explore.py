@@ -8,6 +8,7 @@ from defect_workflows.campaign import SearchSettings
 from defect_workflows.charge import charge_of
 from defect_workflows.search.explore import _Run, _unresolved, search
 from defect_workflows.search.relax import Relaxation
+from defect_workflows.search.risks import risks
 from defect_workflows.search.starts import Start
 
 from .toy import BARRIER, TILT, WELL, ToyPotential
@@ -204,6 +205,28 @@ def test_the_search_is_reproducible(found, states, bulk):
     assert again.model_dump(exclude=drop) == found.model_dump(exclude=drop)
 
 
+def test_every_start_says_what_it_was_made_of(states, bulk):
+    potential = ToyPotential.of(states[0].structure, bulk)
+    known = [Start("v_Cd_-2", "Verified_1", states[-1].structure)]
+    found = search(potential, states, bulk, SETTINGS, seed=1, fingerprint="key", known=known)
+    kinds = {record.start: record.kind for record in found.relaxations}
+    assert kinds["Verified_1"] == "hse06"
+    made = {name for name, kind in kinds.items() if kind == "minimum"}
+    assert made
+    assert made == {name for name in kinds if "_from_" in name or name.endswith("_shaken")}
+
+
+def test_too_few_steps_are_told_apart_from_leaving_the_domain(states, bulk):
+    potential = ToyPotential.of(states[0].structure, bulk)
+    few = SETTINGS.model_copy(update={"max_steps": 2})
+    found = search(potential, states, bulk, few, seed=1, fingerprint="key", known=[])
+    lost = [r for r in found.relaxations if r.state != "bulk" and r.verdict != "minimum"]
+    assert lost
+    assert {record.verdict for record in lost} == {"not_converged"}
+    (risk, *_) = risks([], [], [], [state.name for state in states], found.relaxations)
+    assert (risk.unresolved, risk.unfinished > 0) == (0, True)
+
+
 def test_starts_that_leave_the_domain_are_handed_on(states):
     """What was given up, at rest or on the way, is labelled; what was found is not."""
     state = states[0]
@@ -230,4 +253,8 @@ def test_starts_that_leave_the_domain_are_handed_on(states):
     frames = _unresolved(runs, states, 4, round=1)
     families = [frame.origin.family for frame in frames]
     assert families == ["v_Cd/search/1/rest", "v_Cd/search/1/way"]
+    rest, way = (frame.id for frame in frames)
+    assert {run.start.name: run.frame for run in runs} == {
+        "found": None, "fallen": None, "way": way, "rest": rest, "copy": rest,
+    }  # fmt: skip
     assert len(_unresolved(runs, states, 1, round=1)) == 1
