@@ -3,7 +3,9 @@
 import pytest
 from rich.console import Console
 
+from defect_workflows.documents.ingest import IngestReport
 from defect_workflows.documents.warnings import LevelWarning
+from defect_workflows.report.ingest import print_ingest
 from defect_workflows.report.warnings import print_warnings, warning_lines
 
 
@@ -94,3 +96,22 @@ def test_the_terminal_has_one_line_for_each():
         "error functional_mismatch: v_Cd_0: PE, PS",
         "warning unfinished_starts: v_Cd_0, v_O_+1: 1 to 2 of 38 to 40 starts [/b] did not end",
     ]
+
+
+def test_ingest_prints_them_likewise():
+    console = Console(width=60, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    found = [
+        warning("nonstandard_hybrid", "hse06: AEXX 0.3 (a)"),
+        warning("encut_mismatch", "hse06: found 400 (a) and 350 (b)"),
+        warning("encut_mismatch", "hse06: found 520 (c) and 350 (b)"),
+        warning("charge_guessed", "-1"),
+    ]
+    print_ingest(
+        console, IngestReport(store="s", runs=[], refused=[], duplicates=[], warnings=found)
+    )
+    told = [x for x in console.export_text().splitlines() if x.startswith(("error", "warning"))]
+    assert told == [
+        "error encut_mismatch: hse06: found 400 (a) and 350 (b); hse06: found 520 (c) and 350 (b)",
+        "warning nonstandard_hybrid: hse06: AEXX 0.3 (a)",
+    ]
+    assert "charge_guessed" not in console.export_text()
