@@ -46,13 +46,19 @@ def test_files_of_the_example(example):
 
 
 def test_the_example_says_what_its_readme_says(example, repository):
-    _, output = example
+    folder, output = example
+    warnings = json.loads((folder / "levels.json").read_text())["warnings"]
+    noticed = {warning["code"]: warning["class"] for warning in warnings}
     readme = (repository / "examples/levels_MgO/README.md").read_text()
     for number in ("0.368", "0.929", "4.349", "4.870"):
         assert number in readme
         assert number in output
-    for code in re.findall(r"`(\w+_\w+)`", readme):
-        assert code in output
+    said = re.findall(r"`(\w+_\w+)`", readme)
+    assert said
+    for code in said:
+        assert (code in output) is (noticed[code] != "note")
+    assert output.count("warning ") == 2
+    assert "error " not in output.replace("± error ", "")
     assert "Report:" in output
     assert "\x1b" not in output  # not a terminal
 

@@ -102,8 +102,8 @@ def test_ingest_prints_them_likewise():
     console = Console(width=60, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     found = [
         warning("nonstandard_hybrid", "hse06: AEXX 0.3 (a)"),
-        warning("encut_mismatch", "hse06: found 400 (a) and 350 (b)"),
-        warning("encut_mismatch", "hse06: found 520 (c) and 350 (b)"),
+        warning("potcar_mismatch", "hse06: found 400 (a) and 350 (b)"),
+        warning("potcar_mismatch", "hse06: found 520 (c) and 350 (b)"),
         warning("charge_guessed", "-1"),
     ]
     print_ingest(
@@ -111,7 +111,7 @@ def test_ingest_prints_them_likewise():
     )
     told = [x for x in console.export_text().splitlines() if x.startswith(("error", "warning"))]
     assert told == [
-        "error encut_mismatch: hse06: found 400 (a) and 350 (b); hse06: found 520 (c) and 350 (b)",
+        "error potcar_mismatch: hse06: found 400 (a) and 350 (b); hse06: found 520 (c) and 350 (b)",
         "warning nonstandard_hybrid: hse06: AEXX 0.3 (a)",
     ]
     assert "charge_guessed" not in console.export_text()
