@@ -9,7 +9,7 @@ import numpy as np
 
 from defect_workflows.dft.raw import NOT_ECHOED, Species, element, numbers
 
-_PARAMETERS = "Startparameter for this run"
+PARAMETERS = "Startparameter for this run"
 _EXCHANGE_CORRELATION = "Exchange correlation treatment"
 _LATTICE = "direct lattice vectors"
 _LATTICE_WIDTH = 13
@@ -137,9 +137,9 @@ def _counts(text: str, atoms: int) -> list[int]:
 
 
 def _settings(text: str) -> dict[str, str]:
-    _, found, echo = text.partition(_PARAMETERS)
+    _, found, echo = text.partition(PARAMETERS)
     if not found:
-        raise ValueError(f"found no {_PARAMETERS!r}, expected VASP's echo of the settings")
+        raise ValueError(f"found no {PARAMETERS!r}, expected VASP's echo of the settings")
     settings = {}
     for name in _SETTINGS:
         words = (_value(echo, name) or "").split()

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from defect_workflows.dft.header import read_header, read_lattice
+from defect_workflows.dft.header import PARAMETERS, read_header, read_lattice
 from defect_workflows.dft.raw import (
     ELECTRONS_TOLERANCE,
     KILOBAR,
@@ -24,7 +24,8 @@ from defect_workflows.dft.raw import (
     spin_channels,
 )
 
-_VERSION = re.compile(r"^ *vasp\.\d", re.MULTILINE)
+# The first line of a run; behind one that died it need not begin a line.
+_VERSION = re.compile(r"^ *vasp\.\d| vasp\.\d[^\n]*\n(?:[ \t]*\n)? *executed on", re.MULTILINE)
 _ITERATION = re.compile(r"^[- ]*-+ Iteration +\d", re.MULTILINE)
 _STEP_END = "FREE ENERGIE OF THE ION-ELECTRON SYSTEM"
 _FORCES = "TOTAL-FORCE (eV/Angst)"
@@ -65,6 +66,11 @@ def parse_outcar(text: str) -> Run:
     ValueError
         One line: what is missing or no number.
     """
+    if (runs := text.count(PARAMETERS)) > 1:
+        raise ValueError(
+            f"holds {runs} runs that are not told apart by VASP's first line, expected one: "
+            "split it"
+        )
     first = _ITERATION.search(text)
     begin = first.start() if first else len(text)
     header = read_header(text[:begin])

@@ -214,6 +214,15 @@ def test_a_restart_that_has_no_step_yet(read, silicon):
     assert [len(parse_outcar(text).steps) for text in runs_in((silicon + begun).decode())] == [3, 0]
 
 
+def test_where_a_run_begins(read, silicon, reference):
+    died = silicon[: silicon.index(b"total drift")]  # in the middle of a line
+    found = read(died + silicon)
+    assert content(found) | {"notes": []} == content(reference)
+    headless = silicon[silicon.index(b"executed on") :]
+    with pytest.raises(CalculationError, match="holds 2 runs that are not told apart"):
+        read(silicon + headless)
+
+
 def test_a_functional_that_is_not_named(read, silicon, reference):
     """VASP 5 does not tell METAGGA: without GGA it may be any functional."""
     old = as_vasp5(silicon)
