@@ -121,7 +121,8 @@ def check_machine(campaign: Campaign) -> None:
     from defect_workflows.dft.run import check_potcars, vasp_command
 
     settings = read_settings()
-    vasp_command(settings)
+    for gamma in (False, True):
+        vasp_command(settings, gamma=gamma)
     elements = [element.symbol for element in campaign.host_structure().composition.elements]
     check_potcars(campaign.dft, [*elements, *campaign.defects.extrinsic], settings)
 
