@@ -57,3 +57,13 @@ class WorkdirBusyError(InputError):
 
 class ReuseError(DefectWorkflowsError):
     """A job that asks for finished results but is not set up for it."""
+
+
+class MachineError(DefectWorkflowsError):
+    """The machine is at fault: its disk, its memory, its database (exit status 1)."""
+
+
+def short(value: object, most: int = 80) -> str:
+    """Return a value as it is shown in an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

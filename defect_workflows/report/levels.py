@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from defect_workflows.documents.levels import DefectLevelsDocument
+from defect_workflows.terminal import printable
 
 UNMET = "rounds_not_converged"
 
@@ -129,7 +130,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     """
     title = f"Transition levels of {levels.host}, eV above the VBM (gap {levels.band_gap:.3f})"
     table = Table(
-        title=("[bold red]REHEARSAL[/] " if levels.rehearsal else "") + title,
+        title=Text.assemble(("REHEARSAL ", "bold red") if levels.rehearsal else "", title),
         title_justify="left",
     )
     names = ["defect", "level", "energy", "± error", "in gap"]
@@ -140,7 +141,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     colours = {"yes": "none", "not converged": "yellow", "no": "red"}
     for level in levels.transition_levels:
         upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
-        cells = [
+        cells: list[str | Text] = [
             level.defect,
             f"({upper}/{lower})",
             f"{level.energy:.3f}",
@@ -151,7 +152,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
             found = standing(levels, level.verified)
             cells += [
                 "" if level.energy_mlip is None else f"{level.energy_mlip:.3f}",
-                f"[{colours[found]}]{found}[/]",
+                Text(found, colours[found]),
             ]
         table.add_row(*cells)
     return table
@@ -170,4 +171,5 @@ def standing(levels: DefectLevelsDocument, verified: bool) -> Standing:
 
 
 def _line(console: Console, kind: str, colour: str, message: str) -> None:
-    console.print(Text.assemble((f"{kind} ", colour), message), soft_wrap=True, highlight=False)
+    line = Text.assemble((f"{kind} ", colour), printable(message))
+    console.print(line, soft_wrap=True, highlight=False)

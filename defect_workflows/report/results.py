@@ -100,10 +100,15 @@ def levels_csv(levels: DefectLevelsDocument) -> str:
     for level in levels.transition_levels:
         mlip = "" if level.energy_mlip is None else f"{level.energy_mlip:.4f}"
         writer.writerow(
-            [level.defect, *level.charges, f"{level.energy:.4f}", f"{level.error:.4f}",
+            [_cell(level.defect), *level.charges, f"{level.energy:.4f}", f"{level.error:.4f}",
              level.in_gap, level.verified, mlip, levels.rehearsal]
         )  # fmt: skip
     return stream.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: a ' before it says that it is text."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def cost(result: CampaignResult) -> dict[str, object]:

@@ -215,7 +215,7 @@ def _ingest(campaign: Campaign, store: JobStore) -> None:
 
 
 def _launchpad() -> fireworks.LaunchPad:
-    return fireworks.LaunchPad.auto_load()
+    return fireworks.open_launchpad()
 
 
 def _machine_store() -> JobStore:

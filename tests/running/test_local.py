@@ -12,7 +12,7 @@ import toy_jobs
 from jobflow import Flow, JobStore, run_locally
 from maggma.stores import MemoryStore
 
-from defect_workflows.errors import StoreNotWritableError, WorkdirBusyError
+from defect_workflows.errors import InputError, StoreNotWritableError, WorkdirBusyError
 from defect_workflows.running.local import JobEvent, run_flow
 from defect_workflows.running.state import is_running, job_records, status
 from defect_workflows.running.stores import embedded_store
@@ -303,7 +303,7 @@ def test_interrupt(tmp_path: Path, log: str) -> None:
 
 
 def test_memory_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="found MemoryStore"):
+    with pytest.raises(InputError, match="found MemoryStore"):
         run_flow(toy_jobs.add(1, 1), memory_store(), tmp_path)
 
 
