@@ -81,8 +81,8 @@ def _parsed(path: Path, what: str) -> Any:
         raise InputError(
             f"{path}: found more than {MOST_BYTES / 1e6:g} MB, expected {what} of less"
         )
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         if node is None:
             return None
@@ -98,8 +98,6 @@ def _parsed(path: Path, what: str) -> Any:
         raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     except ValueError as error:  # a date that is none
         raise InputError(f"{path}: found a value that YAML cannot read ({error})") from None
-    finally:
-        loader.dispose()
 
 
 def _values(node: yaml.Node, path: Path, counted: dict[int, int]) -> int:
@@ -128,7 +126,7 @@ def _values(node: yaml.Node, path: Path, counted: dict[int, int]) -> int:
         total += sum(_values(item, path, counted) for item in node.value)
     elif printable(node.value) != node.value:
         raise InputError(
-            f"{path}: {_line(node)}: found {short(printable(node.value))}, expected no control "
+            f"{path}: {_line(node)}: found {short(node.value)}, expected no control "
             "characters"
         )
     counted[id(node)] = total

@@ -17,7 +17,7 @@ from maggma.core import Sort, Store
 from maggma.stores import MemoryStore
 from monty.json import jsanitize
 
-from defect_workflows.errors import InputError, MachineError, StoreNotWritableError
+from defect_workflows.errors import MachineError, StoreNotWritableError
 
 BUSY_TIMEOUT = 60.0  # s that a writer waits for another one
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -279,7 +279,7 @@ def sqlite_error(what: str, error: Exception, mend: str) -> Exception:
         )
     if isinstance(error, OSError):
         return StoreNotWritableError(f"{what}: found {error}, expected a writable SQLite file")
-    return InputError(f"{what}: is damaged ({error}): {mend}")
+    return StoreNotWritableError(f"{what}: is damaged ({error}): {mend}")
 
 
 def _decoded(text: str) -> dict:

@@ -166,5 +166,8 @@ def database_reason(error: Exception) -> str:
 
 def _where(part: object) -> str:
     """Name a store without its credentials (a URI may hold them)."""
-    found = [getattr(part, name, None) for name in ("host", "port", "database", "path")]
+    names = ["host", "port", "database", "path"]
+    if getattr(part, "uri", None):
+        names = ["database"]
+    found = [getattr(part, name, None) for name in names]
     return f"{type(part).__name__} {'/'.join(str(value) for value in found if value is not None)}"
