@@ -126,8 +126,7 @@ def _values(node: yaml.Node, path: Path, counted: dict[int, int]) -> int:
         total += sum(_values(item, path, counted) for item in node.value)
     elif printable(node.value) != node.value:
         raise InputError(
-            f"{path}: {_line(node)}: found {short(node.value)}, expected no control "
-            "characters"
+            f"{path}: {_line(node)}: found {short(node.value)}, expected no control characters"
         )
     counted[id(node)] = total
     return total
