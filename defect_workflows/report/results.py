@@ -24,6 +24,7 @@ from defect_workflows.report.figures import campaign_figures
 from defect_workflows.report.level_figures import level_figures
 from defect_workflows.report.levels import levels_table
 from defect_workflows.report.page import cost_shares, render, render_levels
+from defect_workflows.terminal import printable
 
 PACKAGES = ("defect-workflows", "doped", "pymatgen", "pydefect", "pymatgen-analysis-defects")
 """Packages whose versions decide on levels."""
@@ -108,7 +109,8 @@ def levels_csv(levels: DefectLevelsDocument) -> str:
 
 def _cell(text: str) -> str:
     """Return a text that no spreadsheet takes for a formula: a ' before it says that it is text."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def cost(result: CampaignResult) -> dict[str, object]:

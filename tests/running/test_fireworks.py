@@ -3,10 +3,14 @@ from pathlib import Path
 
 import pytest
 import toy_jobs
+import yaml
 from bson import json_util
+from fireworks.core import launchpad
 from jobflow import Flow
 
-from defect_workflows.running.fireworks import status, submit
+from defect_workflows.errors import InputError
+from defect_workflows.running import fireworks
+from defect_workflows.running.fireworks import open_launchpad, status, submit
 from defect_workflows.running.local import run_flow
 from defect_workflows.running.stores import embedded_store, ensure_writable
 
@@ -77,3 +81,36 @@ def assert_no_password(site, folder: Path) -> None:
 def test_mongo_store_is_writable(fireworks_site) -> None:
     ensure_writable(fireworks_site.store)
     assert fireworks_site.store.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"name": "never_reset", "username": None, "password": None}, "'lpad reset' once"),
+        ({"password": "wr0ng"}, "OperationFailure (Authentication failed.)"),
+        ({"port": 1}, "found ServerSelectionTimeoutError (127.0.0.1:1: "),
+        ("[1, 2\npassword: wr0ng", "expected a file as 'lpad init' writes it"),
+        ("wr0ng", "expected a file as 'lpad init' writes it"),
+    ],
+)
+def test_a_launchpad_that_cannot_be_used(fireworks_site, monkeypatch, change, expected) -> None:
+    path = fireworks_site.folder / "my_launchpad.yaml"
+    if isinstance(change, str):
+        path.write_text(change)
+    else:
+        content = yaml.safe_load(path.read_text()) | change
+        content["mongoclient_kwargs"] = {"serverSelectionTimeoutMS": 200}
+        path.write_text(yaml.safe_dump(content))
+    for module in (fireworks, launchpad):
+        monkeypatch.setattr(module, "LAUNCHPAD_LOC", str(path))
+    if expected is None:
+        assert open_launchpad().name == fireworks_site.launchpad.name
+        return
+    with pytest.raises(InputError) as raised:
+        open_launchpad()
+    message = str(raised.value)
+    assert expected in message
+    assert str(path) in message
+    assert not any(secret in message for secret in ("wr0ng", fireworks_site.password, "\n"))
+    assert len(message) < 400
