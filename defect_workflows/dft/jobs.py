@@ -21,7 +21,7 @@ from defect_workflows.dft.run import here, run_single_point
 from defect_workflows.documents.defects import ChargedConfiguration, DefectSet
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.search import VerifiedCandidate
-from defect_workflows.errors import CalculationError, CampaignError, InputError
+from defect_workflows.errors import CalculationError, about
 from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity
 from defect_workflows.settings import Settings, read_settings
 
@@ -98,13 +98,8 @@ class SinglePointMaker(Maker):
                 reason=f"not calculated, as {only_after.fidelity} is refused: {only_after.reason}",
             )
         what = f"{self.fidelity} of {configuration.origin.state} ({configuration.origin.family})"
-        try:
+        with about(what):
             return self._calculated(configuration, key, machine, prev_dir, what)
-        except InputError as error:
-            raise InputError(f"{what}: {error}") from error
-        except Exception as error:
-            reason = " ".join(str(error).split())
-            raise CampaignError(f"{what}: {type(error).__name__}: {reason}") from error
 
     def _calculated(
         self,

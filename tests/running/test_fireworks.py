@@ -1,6 +1,11 @@
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import toy_jobs
 import yaml
@@ -81,6 +86,34 @@ def assert_no_password(site, folder: Path) -> None:
 def test_mongo_store_is_writable(fireworks_site) -> None:
     ensure_writable(fireworks_site.store)
     assert fireworks_site.store.count() == 0
+
+
+def test_no_vasp_outlives_its_rocket(fireworks_site, tmp_path: Path, repository: Path) -> None:
+    heard = tmp_path / "heard"
+    heard.mkdir()
+    program = repository / "tests/dft/fake_vasp.py"
+    submit(toy_jobs.start_vasp(str(program), str(heard)), fireworks_site.launchpad)
+    folder = fireworks_site.folder
+    environment = {
+        **os.environ,
+        "JOBFLOW_CONFIG_FILE": str(folder / "jobflow.yaml"),
+        "PYTHONPATH": os.pathsep.join([str(repository), str(Path(__file__).parent)]),
+    }
+    rlaunch = Path(sys.executable).parent / "rlaunch"
+    command = [str(rlaunch), "-l", str(folder / "my_launchpad.yaml"), "singleshot"]
+    rocket = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while len([path for path in heard.iterdir() if path.read_text()]) < 4:
+        assert time.monotonic() < deadline
+        assert rocket.poll() is None
+        time.sleep(0.1)
+    found = [psutil.Process(int(path.read_text())) for path in heard.iterdir()]
+    rocket.kill()
+    rocket.wait()
+    _, alive = psutil.wait_procs(found, timeout=20)
+    assert not alive
 
 
 @pytest.mark.parametrize(
