@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from defect_workflows.errors import DefectWorkflowsError, InputError
+from defect_workflows.errors import DefectWorkflowsError, InputError, MachineError
+from defect_workflows.terminal import Terminal, one_line, printable
 
 if TYPE_CHECKING:
     from defect_workflows.documents.campaign import CampaignResult
@@ -27,7 +30,7 @@ app = typer.Typer(
 )
 rehearsal = typer.Typer(help="Tools of the rehearsal.", no_args_is_help=True)
 app.add_typer(rehearsal, name="rehearsal")
-console = Console()
+console = Terminal()
 
 CampaignFile = Annotated[Path, typer.Argument(help="The campaign file.", show_default=False)]
 
@@ -59,10 +62,7 @@ def init(
     if output.exists():
         raise InputError(f"{output}: exists already, expected a new file")
     relative = Path(os.path.relpath(host.absolute(), output.absolute().parent))
-    try:
-        output.write_text(campaign_template(relative))
-    except OSError as error:
-        raise InputError(f"{output}: cannot be written ({error.strerror})") from None
+    _write_file(output, campaign_template(relative))
     console.print(
         f"{output}: campaign for {structure.composition.reduced_formula}. "
         f"Next: defect-workflows plan {output}"
@@ -91,7 +91,7 @@ def plan(
     console.print(table)
     console.print("States: " + ", ".join(found.states))
     if json_file is not None:
-        json_file.write_text(found.model_dump_json(indent=1))
+        _write_file(json_file, found.model_dump_json(indent=1))
 
 
 @app.command()
@@ -221,10 +221,10 @@ def ingest(
             directories,
             store,
             where=where,
-            on_run=lambda run: line.update(f"reading {run.directory}") if line else None,
+            on_run=lambda run: line.update(_reading(run.directory)) if line else None,
         )
     if json_file is not None:
-        json_file.write_text(found.model_dump_json(indent=1))
+        _write_file(json_file, found.model_dump_json(indent=1))
     if not found.runs:
         raise InputError("; ".join(refusals(found.refused)))
     print_ingest(console, found)
@@ -240,6 +240,26 @@ def report(
     from defect_workflows.running.campaign import finished_result
 
     _write(workdir, finished_result(workdir))
+
+
+def _reading(directory: Path) -> Text:
+    return Text(f"reading {printable(str(directory))}")
+
+
+def _write_file(path: Path, text: str) -> None:
+    """Write a file whole or not at all; what is no file, as a pipe, is written to."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        if path.exists() and not path.is_file():
+            path.write_text(text)
+            return
+        try:
+            partial.write_text(text)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _write(workdir: Path, result: CampaignResult) -> None:
@@ -261,8 +281,9 @@ def doctor() -> None:
 
     checks = examine()
     for check in checks:
-        mark = "[green]ok  [/]" if check.ok else "[red]mend[/]"
-        console.print(f"{mark} {check.what}: {check.found}", highlight=False, soft_wrap=True)
+        mark = ("ok  ", "green") if check.ok else ("mend", "red")
+        line = Text.assemble(mark, f" {check.what}: {printable(check.found)}")
+        console.print(line, highlight=False, soft_wrap=True)
         if not check.ok:
             console.print(f"       {check.mend}", highlight=False, soft_wrap=True)
     if not all(check.ok for check in checks):
@@ -280,24 +301,62 @@ def potcars(
     console.print(f"{write_potcars(directory, functional=functional)}: placeholders written")
 
 
+_interrupted = False
+
+
 def main() -> None:
     """Run the command line; errors of our own are one line and an exit status."""
     debug = "--debug" in sys.argv
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as in the background of a shell
+            signal.signal(number, _interrupt)
     try:
         app(standalone_mode=True)
     except InputError as error:
         _fail(error, 2, debug)
     except DefectWorkflowsError as error:
         _fail(error, 1, debug)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
+        if not _interrupted:
+            raise
         print("interrupted; the same command again resumes", file=sys.stderr)
         sys.exit(1)
+    except Exception as error:
+        reason = _machine(error)
+        if reason is None:
+            raise
+        _fail(MachineError(reason), 1, debug, error)
 
 
-def _fail(error: DefectWorkflowsError, status: int, debug: bool) -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End the command; a second Ctrl-C must not end what tidies up after the first."""
+    global _interrupted
+    _interrupted = True
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
+def _machine(error: Exception) -> str | None:
+    """Return what the machine is at fault for; None for an error of this program."""
+    if isinstance(error, MemoryError):
+        return "the memory of this machine is full"
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}: once that is mended, the same command goes on"
+    if type(error).__module__.partition(".")[0] == "pymongo":
+        from defect_workflows.running.stores import database_reason
+
+        return f"database: {database_reason(error)}"
+    return None
+
+
+def _fail(
+    error: DefectWorkflowsError, status: int, debug: bool, cause: Exception | None = None
+) -> None:
     if debug:
-        raise error
-    print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        raise error from cause
+    print(f"error: {one_line(str(error))}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class DefectWorkflowsError(Exception):
     """Base of every error that this package raises on purpose."""
@@ -57,3 +60,25 @@ class WorkdirBusyError(InputError):
 
 class ReuseError(DefectWorkflowsError):
     """A job that asks for finished results but is not set up for it."""
+
+
+class MachineError(DefectWorkflowsError):
+    """The machine is at fault: its disk, its memory, its database (exit status 1)."""
+
+
+def short(value: object, most: int = 80) -> str:
+    """Return a value as it is shown in an error, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+@contextmanager
+def about(what: str) -> Iterator[None]:
+    """Put before every error which calculation of which state it is of."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{what}: {error}") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())
+        raise CampaignError(f"{what}: {type(error).__name__}: {reason}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import yaml
 from pydantic import Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
@@ -17,7 +18,7 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from defect_workflows.errors import InputError
+from defect_workflows.errors import InputError, short
 
 PREFIX = "DEFECT_WORKFLOWS_"
 DEFAULT_FILE = Path("~/.config/defect-workflows/settings.yaml")
@@ -106,5 +107,14 @@ def read_settings() -> Settings:
         key = ".".join(str(part) for part in problem["loc"])
         raise InputError(
             f"{settings_file()} or {PREFIX}{key.upper()}: "
-            f"found {problem['input']!r}, {problem['msg']}"
+            f"found {short(problem['input'])}, {problem['msg']}"
+        ) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as error:
+        # not the error's own text: it quotes the file, which may hold what nobody shall see
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        raise InputError(
+            f"{settings_file()}: cannot be read ({reason}{line}), expected YAML with a value for "
+            "each setting"
         ) from None

@@ -14,7 +14,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from defect_workflows.documents.base import Matrix3D
-from defect_workflows.errors import InputError
+from defect_workflows.errors import InputError, short
+from defect_workflows.terminal import printable
+
+MOST_BYTES = 1_000_000
+"""Size of a file that a user wrote, at most."""
+
+MOST_VALUES = 200_000
+"""Values that such a file may have once all its references are followed."""
 
 
 class Section(BaseModel):
@@ -49,13 +56,7 @@ def read_file[S: Section](path: Path, kind: type[S], what: str) -> S:
     InputError
         One line that names file, key, what was found and what is expected.
     """
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        raise InputError(f"{path}: cannot be read ({reason}), expected {what}") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    raw = _parsed(path, what)
     if not isinstance(raw, dict):
         required = next(name for name, field in kind.model_fields.items() if field.is_required())
         raise InputError(
@@ -65,6 +66,74 @@ def read_file[S: Section](path: Path, kind: type[S], what: str) -> S:
         return kind.model_validate(raw)
     except ValidationError as error:
         raise InputError(f"{path}: {_first_problem(error, kind)}") from None
+
+
+def _parsed(path: Path, what: str) -> Any:
+    """Return what a YAML file holds, if it is of a size and depth that a user would write."""
+    try:
+        with path.open("rb") as file:  # not its size: a pipe or a device has none
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        raise InputError(f"{path}: cannot be read ({reason}), expected {what}") from None
+    if len(content) > MOST_BYTES:
+        raise InputError(
+            f"{path}: found more than {MOST_BYTES / 1e6:g} MB, expected {what} of less"
+        )
+    try:
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, path, {}) > MOST_VALUES:
+            raise InputError(
+                f"{path}: found references (*) that make more than {MOST_VALUES} values, "
+                f"expected {what} with fewer"
+            )
+        return loader.construct_document(node)
+    except RecursionError:
+        raise InputError(f"{path}: found values nested too deeply, expected {what}") from None
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    except ValueError as error:  # a date that is none
+        raise InputError(f"{path}: found a value that YAML cannot read ({error})") from None
+
+
+def _values(node: yaml.Node, path: Path, counted: dict[int, int]) -> int:
+    """Count the values below a node, and check keys and characters.
+
+    What is referred to again counts again, without being looked at again.
+    """
+    if id(node) in counted:
+        if not counted[id(node)]:
+            raise InputError(f"{path}: {_line(node)}: found a value that refers to itself")
+        return counted[id(node)]
+    counted[id(node)] = 0  # until all below is counted
+    total = 1
+    if isinstance(node, yaml.MappingNode):
+        keys: set[tuple[str, str]] = set()
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in keys:
+                    raise InputError(
+                        f"{path}: {_line(key)}: {short(key.value)}: found a second time, expected "
+                        "each key once"
+                    )
+                keys.add((key.tag, key.value))
+            total += _values(key, path, counted) + _values(value, path, counted)
+    elif isinstance(node, yaml.SequenceNode):
+        total += sum(_values(item, path, counted) for item in node.value)
+    elif printable(node.value) != node.value:
+        raise InputError(
+            f"{path}: {_line(node)}: found {short(node.value)}, expected no control characters"
+        )
+    counted[id(node)] = total
+    return total
+
+
+def _line(node: yaml.Node) -> str:
+    return f"line {node.start_mark.line + 1}"
 
 
 def dielectric_tensor(value: float | tuple[float, ...] | Matrix3D) -> Matrix3D:
@@ -105,7 +174,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the first validation problem as one line with the nearest valid key."""
     problem = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     location = [part for part in problem["loc"] if not _is_alternative(part)]
-    key = ".".join(str(part) for part in location)
+    key = ".".join(str(part)[:80] for part in location)
     if problem["type"] == "extra_forbidden":
         section: type[BaseModel] = model
         for part in location[:-1]:
@@ -118,7 +187,7 @@ def _first_problem(error: ValidationError, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing, expected a value"
     message = problem["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(problem["input"], dict) else f"found {problem['input']!r}, "
+    found = "" if isinstance(problem["input"], dict) else f"found {short(problem['input'])}, "
     text = message if "found" in message else found + message
     return f"{key}: {text}" if key else text
 

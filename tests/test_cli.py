@@ -1,12 +1,20 @@
 """Bad input is one line on stderr and an exit status; never a traceback."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
+import pymongo.errors
 import pytest
 from campaigns import command, write_campaign
 
+from defect_workflows import cli
 from defect_workflows.campaign import Campaign
+from defect_workflows.errors import InputError
 
 
 def refused(done, *expected):
@@ -110,3 +118,75 @@ def test_placeholder_potcars(tmp_path):
 def test_status_and_report_of_no_campaign(tmp_path):
     refused(command("status", tmp_path), "holds no campaign")
     refused(command("report", tmp_path), "holds no finished campaign")
+
+
+def interrupted(arguments, number, times=1):
+    """Run a command that waits, send it a signal so many times, and return it when it has ended."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "defect_workflows.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # a test run in the background of a shell hands down that Ctrl-C is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    with Path(arguments[1]).open("w"):  # returns when the command reads there
+        for _ in range(times):
+            process.send_signal(number)
+        output = process.communicate(timeout=60)
+    return process.returncode, *output
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_one_line(tmp_path, number, times):
+    if number == signal.SIGTERM and times > 1:
+        return  # asked twice, it ends as any program does
+    os.mkfifo(tmp_path / "campaign.yaml")
+    ended = interrupted(["plan", tmp_path / "campaign.yaml"], number, times)
+    assert ended == (1, "", "interrupted; the same command again resumes\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device: once that is mended"),
+        (OSError(30, "Read-only file system", "/x"), "/x: Read-only file system"),
+        (MemoryError(), "memory of this machine is full"),
+        (pymongo.errors.AutoReconnect("h:1: closed, Timeout: 30s, Top"), "AutoReconnect (h:1: "),
+    ],
+)
+def test_faults_of_the_machine_are_one_line(monkeypatch, capsys, error, expected):
+    def fail(**options):
+        raise error
+
+    monkeypatch.setattr(cli, "app", fail)
+    monkeypatch.setattr(sys, "argv", ["defect-workflows", "status", "x"])
+    with pytest.raises(SystemExit) as raised:
+        cli.main()
+    printed = capsys.readouterr()
+    assert (raised.value.code, printed.out, printed.err.count("\n")) == (1, "", 1)
+    assert expected in printed.err
+
+
+def test_an_error_of_this_program_keeps_its_traceback(monkeypatch):
+    def fail(**options):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_files_are_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "plan.json"
+    path.write_text("before")
+
+    def full(self, text):
+        self.open("w").write(text[:3])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(InputError, match=r"plan\.json: cannot be written \(No space left"):
+        cli._write_file(path, "after")
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("plan.json", "before")]

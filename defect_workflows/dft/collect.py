@@ -46,11 +46,17 @@ def collect(
     if refused and len(refused) > settings.max_refused_share * total:
         raise CampaignError(
             f"{len(refused)} of {total} labels refused, expected at most "
-            f"{settings.max_refused_share:.0%}; the first: {refused[0].fidelity} of "
-            f"{refused[0].configuration.origin.family}: {refused[0].reason}"
+            f"{settings.max_refused_share:.0%}; the first: {_described(refused[0])}"
         )
     check_one_level_of_theory(kept)
     return LabelSet(labels=kept, refused=refused)
+
+
+def _described(refused: RefusedLabel) -> str:
+    """Return which calculation of which state it is, why it is refused and where it ran."""
+    origin = refused.configuration.origin
+    where = f" (in {refused.directory})" if refused.directory else ""
+    return f"{refused.fidelity} of {origin.state} ({origin.family}): {refused.reason}{where}"
 
 
 def refuse(label: Label, reason: str) -> RefusedLabel:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import os
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -66,6 +67,52 @@ class RunFiles:
             vasprun=self.vasprun if self.vasprun in kept else None,
             outcar=self.outcar if self.outcar in kept else None,
         )
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder, and whether it holds VASP output."""
+
+    path: Path
+    has_output: bool
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """What could not be looked into, and why."""
+
+    path: Path
+    reason: str
+
+
+def folders(root: Path) -> Iterator[Folder | Skipped]:
+    """Yield a folder and all below, links to folders followed, each folder once.
+
+    What is there under its own name comes first, so a link to it is no second one and a link to a
+    folder above ends. A link to nothing is told of where a run may be missing: among folders, or
+    in the place of an output.
+    """
+    seen: set[tuple[int, int]] = set()
+    starts = [root]
+    while starts:
+        unreadable: list[OSError] = []
+        for name, below, files in os.walk(starts.pop(0), onerror=unreadable.append):
+            path = Path(name)
+            status = path.stat()
+            if (status.st_dev, status.st_ino) in seen:
+                below.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            below.sort()
+            starts += [path / one for one in below if (path / one).is_symlink()]
+            output = any(one.startswith(OUTPUTS) and (path / one).is_file() for one in files)
+            yield Folder(path, output)
+            for one in sorted(files):
+                wanted = one.startswith(OUTPUTS) or not output
+                if wanted and (path / one).is_symlink() and not (path / one).exists():
+                    yield Skipped(path / one, f"is a link to {(path / one).readlink()}, not there")
+        for error in unreadable:
+            yield Skipped(Path(error.filename), f"cannot be read ({error.strerror})")
 
 
 def run_files(directory: Path) -> RunFiles:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +19,7 @@ from defect_workflows.dft.consistency import (
     check_one_level_of_theory,
     differences,
 )
-from defect_workflows.dft.files import RunFiles, all_runs
+from defect_workflows.dft.files import RunFiles, Skipped, all_runs, folders
 from defect_workflows.dft.finished import read_run
 from defect_workflows.dft.merge import split
 from defect_workflows.documents.calculations import FinishedCalculation, Frame
@@ -73,17 +72,22 @@ class FoundRun:
 
 def find_runs(root: Path) -> Iterator[FoundRun | RefusedFrame]:
     """Yield every VASP run in a folder and its subfolders, or why a folder cannot be read."""
-    for folder, below, names in os.walk(root):
-        below.sort()
-        directory = Path(folder)
-        if not any(name.startswith(("OUTCAR", "vasprun.xml")) for name in names):
+    for folder in folders(root):
+        directory = folder.path
+        if isinstance(folder, Skipped):
+            reason = f"{directory}: {folder.reason}"
+            yield RefusedFrame(
+                directory=str(directory), files=[], step=None, kind="unreadable", reason=reason
+            )
+            continue
+        if not folder.has_output:
             continue
         family = str(Path(root.resolve().name) / directory.relative_to(root))
         try:
             yield from (FoundRun(directory, files, family) for files in all_runs(directory))
         except CalculationError as error:
             yield RefusedFrame(
-                directory=folder, files=[], step=None, kind="unreadable", reason=str(error)
+                directory=str(directory), files=[], step=None, kind="unreadable", reason=str(error)
             )
 
 

@@ -21,14 +21,23 @@ from defect_workflows.dft.run import here, run_single_point
 from defect_workflows.documents.defects import ChargedConfiguration, DefectSet
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.documents.search import VerifiedCandidate
-from defect_workflows.errors import CalculationError
+from defect_workflows.errors import CalculationError, about
 from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity
-from defect_workflows.settings import read_settings
+from defect_workflows.settings import Settings, read_settings
 
 logger = logging.getLogger(__name__)
 
 # These bound what is accepted, not what is calculated.
 _NOT_CALCULATED = {"max_energy_per_atom", "max_force", "max_refused_share"}
+
+TOOK = "single_point"
+"""Key of a job's metadata, in its document in the store too: what a single point took."""
+
+TIMES_LONGEST = 4
+"""A run that is silent for so many times what the longest like it took in all counts as hanging."""
+
+LEAST_PATIENCE = 600.0
+"""Seconds of silence after which a run may count as hanging, at least."""
 
 
 @dataclass
@@ -88,16 +97,34 @@ class SinglePointMaker(Maker):
                 fidelity=self.fidelity,
                 reason=f"not calculated, as {only_after.fidelity} is refused: {only_after.reason}",
             )
+        what = f"{self.fidelity} of {configuration.origin.state} ({configuration.origin.family})"
+        with about(what):
+            return self._calculated(configuration, key, machine, prev_dir, what)
+
+    def _calculated(
+        self,
+        configuration: ChargedConfiguration,
+        key: str,
+        machine: Settings,
+        prev_dir: str | None,
+        what: str,
+    ) -> Label | RefusedLabel:
         start = time.perf_counter()
         structure = configuration.structure
         order = vasp_order(structure)
         inputs = SinglePointSet.from_settings(self.settings, self.fidelity, self.potentials)
+        kind = reuse.fingerprint(
+            self.fidelity,
+            len(structure),
+            self.settings.model_dump(exclude=_NOT_CALCULATED),
+            machine.rehearsal,
+        )
         try:
-            run_single_point(reordered(structure, order), inputs, machine, prev_dir)
+            run_single_point(reordered(structure, order), inputs, machine, prev_dir, patience(kind))
             result = read_single_point(Path.cwd())
             self._check(result, charge_of(structure))
         except CalculationError as error:
-            logger.warning("%s %s refused: %s", configuration.id[:12], self.fidelity, error)
+            logger.warning("%s refused: %s", what, error)
             return RefusedLabel(
                 fingerprint=key,
                 configuration=configuration,
@@ -108,6 +135,8 @@ class SinglePointMaker(Maker):
             )
         back = np.argsort(order)
         potentials = result.site_potentials if self.potentials else None
+        seconds = time.perf_counter() - start
+        remember(kind, seconds)
         return Label(
             fingerprint=key,
             configuration=configuration,
@@ -123,7 +152,7 @@ class SinglePointMaker(Maker):
             site_potentials=[potentials[i] for i in back] if potentials else None,
             planar_potential=result.planar_potential,
             directory=here(),
-            seconds=time.perf_counter() - start,
+            seconds=seconds,
             rehearsal=result.rehearsal,
         )
 
@@ -138,6 +167,31 @@ class SinglePointMaker(Maker):
             raise CalculationError(
                 f"force of {largest:.1f} eV/Å, expected at most {self.settings.max_force:g}"
             )
+
+
+def patience(kind: str) -> float | None:
+    """Return after how many seconds of silence a single point counts as hanging.
+
+    From what those like it took that are in the store of the running job: same fidelity, settings
+    and number of atoms. None where there is none.
+
+    Parameters
+    ----------
+    kind
+        Fingerprint of what they share.
+    """
+    if CURRENT_JOB.store is None:
+        return None
+    CURRENT_JOB.store.ensure_index(f"metadata.{TOOK}.kind")
+    found = CURRENT_JOB.store.query({f"metadata.{TOOK}.kind": kind}, properties=["metadata"])
+    longest = max((record["metadata"][TOOK]["seconds"] for record in found), default=None)
+    return None if longest is None else max(TIMES_LONGEST * longest, LEAST_PATIENCE)
+
+
+def remember(kind: str, seconds: float) -> None:
+    """Note in the running job's document what its single point took, for `patience`."""
+    if CURRENT_JOB.job is not None:
+        CURRENT_JOB.job.metadata[TOOK] = {"kind": kind, "seconds": seconds}
 
 
 @reuse.job(data=["labels"], output_schema=LabelSet)

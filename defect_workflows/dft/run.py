@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+import shlex
 import shutil
 import socket
 import warnings
@@ -13,7 +16,7 @@ from typing import Any
 from atomate2.common.files import gunzip_files, gzip_output_folder
 from atomate2.vasp.files import write_vasp_input_set
 from atomate2.vasp.run import DEFAULT_HANDLERS, run_vasp
-from custodian.custodian import CustodianError
+from custodian.custodian import CustodianError, NonRecoverableError
 from custodian.vasp.handlers import FrozenJobErrorHandler
 from pymatgen.core import SETTINGS as PYMATGEN_SETTINGS
 from pymatgen.core import Structure
@@ -21,8 +24,9 @@ from pymatgen.io.vasp import PotcarSingle
 
 from defect_workflows.campaign import DftSettings
 from defect_workflows.dft.inputs import SinglePointSet, potcar_symbol
+from defect_workflows.dft.supervise import supervised
 from defect_workflows.errors import CalculationError, InputError
-from defect_workflows.settings import Settings
+from defect_workflows.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -33,10 +37,20 @@ _FILES_TO_ZIP = [
 ]  # fmt: skip
 
 
+HANGS = 2
+"""Runs of one calculation that may hang, one after the other, before it is given up."""
+
+
 def run_single_point(
-    structure: Structure, inputs: SinglePointSet, settings: Settings, prev_dir: str | None = None
+    structure: Structure,
+    inputs: SinglePointSet,
+    settings: Settings,
+    prev_dir: str | None = None,
+    patience: float | None = None,
 ) -> None:
     """Write the input files, run VASP under custodian and compress what it wrote.
+
+    A run that hangs is repeated once, from the same input files.
 
     Parameters
     ----------
@@ -48,6 +62,8 @@ def run_single_point(
         Machine facts: the VASP command, POTCARs, time limits.
     prev_dir
         ``host:path`` of a run whose WAVECAR may serve as start; used only when it is within reach.
+    patience
+        Seconds of silence after which VASP counts as hanging. Default: the machine's.
 
     Raises
     ------
@@ -56,30 +72,37 @@ def run_single_point(
     CalculationError
         If custodian gave up.
     """
-    command = vasp_command(settings)
-    if settings.potcar_directory is not None:
-        PYMATGEN_SETTINGS["PMG_VASP_PSP_DIR"] = str(settings.potcar_directory)
-    _fetch_wavecar(prev_dir)
-    try:
-        write_vasp_input_set(structure, inputs)
-    except (OSError, KeyError) as error:
-        raise InputError(
-            f"POTCAR: {' '.join(str(error).split())[:160]} (expected in PMG_VASP_PSP_DIR or "
-            "DEFECT_WORKFLOWS_POTCAR_DIRECTORY)"
-        ) from None
+    command = shlex.join(supervised(vasp_command(settings)))
+    gamma = shlex.join(supervised(vasp_command(settings, gamma=True)))
     handlers = [
         handler for handler in DEFAULT_HANDLERS if not isinstance(handler, FrozenJobErrorHandler)
     ]
+    patience = min(patience or settings.vasp_timeout, settings.vasp_timeout)
     scratch: dict[str, Any] = {"scratch_dir": str(settings.scratch)} if settings.scratch else {}
     try:
-        run_vasp(
-            vasp_cmd=command,
-            vasp_gamma_cmd=settings.vasp_gamma_command or command,
-            max_errors=settings.vasp_max_errors,
-            handlers=[*handlers, FrozenJobErrorHandler(timeout=settings.vasp_timeout)],
-            **scratch,
-            custodian_kwargs={"polling_time_step": settings.custodian_poll},
-        )
+        for left in reversed(range(HANGS)):
+            _write_inputs(structure, inputs, settings, prev_dir)
+            try:
+                run_vasp(
+                    vasp_cmd=command,
+                    vasp_gamma_cmd=gamma,
+                    max_errors=settings.vasp_max_errors,
+                    handlers=[*handlers, FrozenJobErrorHandler(timeout=patience)],
+                    **scratch,
+                    custodian_kwargs={"polling_time_step": settings.custodian_poll},
+                )
+                return
+            except NonRecoverableError as error:
+                if not isinstance(error.handler, FrozenJobErrorHandler):
+                    raise
+                if not left:
+                    raise CalculationError(
+                        f"custodian gave up: VASP wrote nothing for {patience:.0f} s, in "
+                        f"{HANGS} runs"
+                    ) from None
+                logger.warning("VASP wrote nothing for %.0f s, it is started again", patience)
+                for name in _FILES_TO_ZIP:  # half a WAVECAR is no start
+                    Path(name).unlink(missing_ok=True)
     except CustodianError as error:
         raise CalculationError(
             f"custodian gave up ({type(error).__name__}: {' '.join(str(error).split())[:160]})"
@@ -88,25 +111,50 @@ def run_single_point(
         gzip_output_folder(Path.cwd(), setting="atomate", files_list=_FILES_TO_ZIP)
 
 
-def vasp_command(settings: Settings) -> str:
-    """Return the command of vasp_std.
+def _write_inputs(
+    structure: Structure, inputs: SinglePointSet, settings: Settings, prev_dir: str | None
+) -> None:
+    if settings.potcar_directory is not None:
+        PYMATGEN_SETTINGS["PMG_VASP_PSP_DIR"] = str(settings.potcar_directory)
+    _fetch_wavecar(prev_dir)
+    try:
+        write_vasp_input_set(structure, inputs)
+    except (OSError, KeyError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise  # the disk, no missing POTCAR
+        raise InputError(
+            f"POTCAR: {' '.join(str(error).split())[:160]} (expected in PMG_VASP_PSP_DIR or "
+            "DEFECT_WORKFLOWS_POTCAR_DIRECTORY)"
+        ) from None
+
+
+def vasp_command(settings: Settings, *, gamma: bool = False) -> list[str]:
+    """Return program and arguments of vasp_std, or of vasp_gam where one is set.
+
+    As a shell reads them: a path with a space is quoted, ``$VARIABLE`` is replaced.
 
     Raises
     ------
     InputError
-        If none is set, or its program cannot be found.
+        If none is set, its quotes do not match, or its program cannot be found.
     """
-    if not settings.vasp_command:
+    name, text = f"{PREFIX}VASP_COMMAND", settings.vasp_command
+    if gamma and settings.vasp_gamma_command:
+        name, text = f"{PREFIX}VASP_GAMMA_COMMAND", settings.vasp_gamma_command
+    try:
+        command = shlex.split(os.path.expandvars(text or ""))
+    except ValueError as error:
         raise InputError(
-            "DEFECT_WORKFLOWS_VASP_COMMAND: found nothing, expected the command that runs VASP "
-            "(or --rehearse)"
-        )
-    program = settings.vasp_command.split()[0]
-    if shutil.which(program) is None:
+            f"{name}: found {text!r} ({error}), expected a command as a shell reads it"
+        ) from None
+    if not command:
         raise InputError(
-            f"DEFECT_WORKFLOWS_VASP_COMMAND: found {program!r}, which is no program on this machine"
+            f"{name}: found nothing, expected the command that runs VASP (or --rehearse)"
         )
-    return settings.vasp_command
+    if shutil.which(command[0]) is None:
+        hint = ", expected quotes around a path with spaces" if len(command) > 1 else ""
+        raise InputError(f"{name}: found {command[0]!r}, which is no program on this machine{hint}")
+    return command
 
 
 def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings) -> None:

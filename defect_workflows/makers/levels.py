@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +18,7 @@ from pymatgen.core import Composition
 
 from defect_workflows.calculations import Calculations, CompetingPhases, DielectricEntry
 from defect_workflows.dft.consistency import consistency_warnings, dopant_warnings
-from defect_workflows.dft.files import OUTPUTS
+from defect_workflows.dft.files import Skipped, folders
 from defect_workflows.dft.host import read_dielectric, read_dos
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.documents.calculations import FinishedCalculation
@@ -315,7 +316,8 @@ class FinishedLevels:
         import doped.thermodynamics  # noqa: F401
 
         kind = "fork" if sys.platform == "linux" else None
-        with ProcessPoolExecutor(workers, multiprocessing.get_context(kind)) as pool:
+        context = multiprocessing.get_context(kind)
+        with ProcessPoolExecutor(workers, context, initializer=_leave_signals) as pool:
             try:
                 yield pool
             except BrokenProcessPool:
@@ -333,11 +335,27 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
+def _leave_signals() -> None:
+    """Let Ctrl-C end the parent alone, which ends this process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def run_folders(root: Path) -> list[Path]:
-    """Return the folders at or below a folder that hold VASP output, sorted."""
-    return sorted(
-        {path.parent for name in OUTPUTS for path in root.rglob(f"{name}*") if path.is_file()}
-    )
+    """Return the folders at or below a folder that hold VASP output, sorted.
+
+    Raises
+    ------
+    InputError
+        If something below cannot be read: without a phase the limits would be others.
+    """
+    found = []
+    for folder in folders(root):
+        if isinstance(folder, Skipped):
+            raise InputError(f"chemical_potentials.dirs: {folder.path}: {folder.reason}")
+        if folder.has_output:
+            found.append(folder.path)
+    return sorted(found)
 
 
 def _note_finished(

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from defect_workflows.documents.ingest import IngestedRun, IngestReport, RefusedFrame
@@ -24,14 +23,14 @@ _WORDS = {
 def print_ingest(console: Console, report: IngestReport) -> None:
     """Print counts per folder and per fidelity and charge, what was refused, and warnings."""
     for run in report.runs:
-        console.print(escape(_line(run)), soft_wrap=True, highlight=False)
+        console.print(_line(run), soft_wrap=True, highlight=False)
     console.print(_charges(report.runs))
     for line in refusals(report.refused):
-        console.print(f"refused: {escape(line)}", soft_wrap=True, highlight=False)
+        console.print(f"refused: {line}", soft_wrap=True, highlight=False)
     for item in report.duplicates:
         console.print(
-            f"duplicate: {escape(item.directory)}/{escape('+'.join(item.files))} step {item.step} "
-            f"is {escape(item.same_as)} ({item.energy_difference * 1000:+.3f} meV)",
+            f"duplicate: {item.directory}/{'+'.join(item.files)} step {item.step} "
+            f"is {item.same_as} ({item.energy_difference * 1000:+.3f} meV)",
             soft_wrap=True,
             highlight=False,
         )

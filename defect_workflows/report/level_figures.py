@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import textwrap
 from collections.abc import Iterable
@@ -26,6 +27,7 @@ from defect_workflows.report.style import (
     add_legend,
     formula_text,
     new_figure,
+    plain,
     pretty,
     signed,
     split_state,
@@ -118,7 +120,7 @@ def formation_energies(
     reference = "" if levels.chemical_potentials else "\n(elemental references 0)"
     axes.set_ylabel(f"Formation energy (eV){reference}")
     shown = limit or next((one for one in levels.limits if one.chosen), None)
-    at = f" at {shown.name}" if shown is not None and len(levels.limits) > 1 else ""
+    at = f" at {plain(shown.name)}" if shown is not None and len(levels.limits) > 1 else ""
     axes.set_title(f"Defects in {formula_text(levels.host)}{at}")
     add_legend(axes)
     return figure
@@ -161,7 +163,7 @@ def transition_levels(levels: DefectLevelsDocument) -> Figure:
     if searched:
         figure.legend(loc="outside lower center", ncols=3, frameon=False, fontsize=8.5)
     if hidden:
-        names = "; ".join(f"{item.defect} {_level_name(item)} eV" for item in hidden)
+        names = "; ".join(f"{plain(item.defect)} {_level_name(item)} eV" for item in hidden)
         width = int(15 * figure.get_figwidth())
         axes.set_xlabel(textwrap.fill(f"Outside this range: {names}", width), fontsize=8)
     elif not defects:
@@ -285,5 +287,10 @@ def _formation_energy(state: StateEnergy, limit: ChemicalPotentialLimit | None) 
 
 
 def _file_name(text: str) -> str:
-    """Return a text with everything that is odd in a file name replaced."""
-    return re.sub(r"[^\w.+-]+", "_", text)
+    """Return a text as part of a file name, another one for every text.
+
+    What is odd in a file name is replaced, and what is long is cut; a part of the text's hash then
+    tells it from others that would be written the same.
+    """
+    kept = re.sub(r"[^A-Za-z0-9_.+-]+", "_", text)[:80]
+    return text if kept == text else f"{kept}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"

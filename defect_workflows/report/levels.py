@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 from rich.table import Table
+from rich.text import Text
 
 from defect_workflows.documents.levels import DefectLevelsDocument
 from defect_workflows.documents.warnings import CLASSES
@@ -113,7 +114,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     """
     title = f"Transition levels of {levels.host}, eV above the VBM (gap {levels.band_gap:.3f})"
     table = Table(
-        title=("[bold red]REHEARSAL[/] " if levels.rehearsal else "") + title,
+        title=Text.assemble(("REHEARSAL ", "bold red") if levels.rehearsal else "", title),
         title_justify="left",
     )
     names = ["defect", "level", "energy", "± error", "in gap"]
@@ -123,7 +124,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
         table.add_column(name, justify="left" if name == "defect" else "right")
     for level in levels.transition_levels:
         upper, lower = (f"{charge:+d}" if charge else "0" for charge in level.charges)
-        cells = [
+        cells: list[str | Text] = [
             level.defect,
             f"({upper}/{lower})",
             f"{level.energy:.3f}",
@@ -140,6 +141,6 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     return table
 
 
-def _yes_or_no(value: bool | None) -> str:
+def _yes_or_no(value: bool | None) -> Text:
     """Return what stands in a cell: yes, no, or nothing where it is not known."""
-    return "" if value is None else "[green]yes[/]" if value else "[red]no[/]"
+    return Text("") if value is None else Text("yes", "green") if value else Text("no", "red")

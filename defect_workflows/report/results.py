@@ -24,6 +24,7 @@ from defect_workflows.report.figures import campaign_figures
 from defect_workflows.report.level_figures import level_figures
 from defect_workflows.report.levels import levels_table
 from defect_workflows.report.page import cost_shares, render, render_levels
+from defect_workflows.terminal import printable
 
 PACKAGES = ("defect-workflows", "doped", "pymatgen", "pydefect", "pymatgen-analysis-defects")
 """Packages whose versions decide on levels."""
@@ -100,10 +101,16 @@ def levels_csv(levels: DefectLevelsDocument) -> str:
     for level in levels.transition_levels:
         mlip = "" if level.energy_mlip is None else f"{level.energy_mlip:.4f}"
         writer.writerow(
-            [level.defect, *level.charges, f"{level.energy:.4f}", f"{level.error:.4f}",
+            [_cell(level.defect), *level.charges, f"{level.energy:.4f}", f"{level.error:.4f}",
              level.in_gap, level.verified, level.converged, mlip, levels.rehearsal]
         )  # fmt: skip
     return stream.getvalue()
+
+
+def _cell(text: str) -> str:
+    """Return a text that no spreadsheet takes for a formula: a ' before it says that it is text."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def cost(result: CampaignResult) -> dict[str, object]:

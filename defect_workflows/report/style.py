@@ -55,8 +55,18 @@ def formula_text(formula: str) -> str:
     return re.sub(r"(\d+)", r"$_{\1}$", formula)
 
 
+def plain(text: str) -> str:
+    """Return a user's text so that matplotlib reads no math text in it."""
+    return text.replace("$", r"\$")
+
+
 def pretty(defect: str, charge: str = "") -> str:
-    """Write v_Cd as matplotlib's math text, with the charge as superscript."""
+    """Write v_Cd as matplotlib's math text, with the charge as superscript.
+
+    A name with characters that math text would read is written as it is.
+    """
+    if not re.fullmatch(r"[\w.+-]*", defect):
+        return plain(f"{defect} {charge}".rstrip())
     head, _, site = defect.partition("_")
     site = site.replace("_", r"\_")
     upper = f"^{{{charge}}}" if charge else ""

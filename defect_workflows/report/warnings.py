@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from defect_workflows.documents.warnings import LevelWarning, WarningClass
+from defect_workflows.terminal import printable
 
 COLOURS: dict[WarningClass, str] = {"error": "red", "warning": "yellow", "note": "cyan"}
 
@@ -57,7 +58,8 @@ def print_warnings(console: Console, warnings: Sequence[LevelWarning]) -> None:
 
 def print_line(console: Console, kind: WarningClass, text: str) -> None:
     """Print one line that begins with its class."""
-    console.print(Text.assemble((f"{kind} ", COLOURS[kind]), text), soft_wrap=True, highlight=False)
+    line = Text.assemble((f"{kind} ", COLOURS[kind]), printable(text))
+    console.print(line, soft_wrap=True, highlight=False)
 
 
 def _together(warnings: Sequence[LevelWarning]) -> str:

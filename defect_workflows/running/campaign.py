@@ -17,7 +17,7 @@ from defect_workflows.dft.ingest import stored_labels
 from defect_workflows.documents.campaign import CampaignResult, CostRecord
 from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.documents.labels import Label
-from defect_workflows.errors import CampaignError, InputError
+from defect_workflows.errors import CampaignError, InputError, MachineError
 from defect_workflows.makers.campaign import CampaignMaker
 from defect_workflows.report.jobs import campaign_fingerprint
 from defect_workflows.reuse import FINGERPRINT_FIELD
@@ -63,15 +63,24 @@ def run_campaign(
         If host, supercell, defects, VASP command, POTCARs or work folder are not as expected.
     CampaignError
         If a job failed; names stage, job and reason.
+    MachineError
+        If the disk is full, or there are no processes or files to be had.
     """
     flow = CampaignMaker.from_campaign(campaign).make()
     refuse_other(workdir, campaign, rehearse)
-    with _environment(workdir, campaign, rehearse):
-        check_machine(campaign)
-        claim(workdir, campaign, rehearse)
-        store = _store(workdir)
-        _ingest(campaign, store)
-        result = run_flow(flow, store, workdir, workers=read_settings().workers, on_event=on_event)
+    try:
+        with _environment(workdir, campaign, rehearse):
+            check_machine(campaign)
+            claim(workdir, campaign, rehearse)
+            store = _store(workdir)
+            _ingest(campaign, store)
+            workers = read_settings().workers
+            result = run_flow(flow, store, workdir, workers=workers, on_event=on_event)
+    except OSError as error:  # a full disk does not say which file it was
+        raise MachineError(
+            f"{error.filename or workdir}: {error.strerror or error}: once that is mended, the "
+            "same command resumes"
+        ) from error
     _raise_on_failure(result)
     return finished_result(workdir)
 
@@ -121,7 +130,8 @@ def check_machine(campaign: Campaign) -> None:
     from defect_workflows.dft.run import check_potcars, vasp_command
 
     settings = read_settings()
-    vasp_command(settings)
+    for gamma in (False, True):
+        vasp_command(settings, gamma=gamma)
     elements = [element.symbol for element in campaign.host_structure().composition.elements]
     check_potcars(campaign.dft, [*elements, *campaign.defects.extrinsic], settings)
 
@@ -214,7 +224,7 @@ def _ingest(campaign: Campaign, store: JobStore) -> None:
 
 
 def _launchpad() -> fireworks.LaunchPad:
-    return fireworks.LaunchPad.auto_load()
+    return fireworks.open_launchpad()
 
 
 def _machine_store() -> JobStore:

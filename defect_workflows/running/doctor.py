@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,7 @@ def examine() -> list[Check]:
 
 def _vasp(settings: Settings) -> Check:
     try:
-        return Check("VASP command", True, vasp_command(settings))
+        return Check("VASP command", True, shlex.join(vasp_command(settings)))
     except DefectWorkflowsError as error:
         mend = f"set {PREFIX}VASP_COMMAND, e.g. 'srun vasp_std'; a rehearsal needs none"
         return Check("VASP command", False, str(error), mend)

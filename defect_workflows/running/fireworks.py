@@ -10,11 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 from fireworks import LaunchPad
+from fireworks.fw_config import LAUNCHPAD_LOC
 from jobflow import Flow, Job
 from jobflow.core.flow import get_flow
 from jobflow.managers.fireworks import flow_to_workflow
+from pymongo.errors import PyMongoError
 
+from defect_workflows.errors import InputError
 from defect_workflows.running.state import JobState, StageStatus
+from defect_workflows.running.stores import database_reason
 
 _STATES: dict[str, JobState] = {
     "WAITING": "waiting",
@@ -27,6 +31,32 @@ _STATES: dict[str, JobState] = {
     "PAUSED": "stopped",
     "ARCHIVED": "stopped",
 }
+
+
+def open_launchpad() -> LaunchPad:
+    """Return the LaunchPad that FireWorks' configuration names, if jobs can be put on it.
+
+    Raises
+    ------
+    InputError
+        If its file cannot be read, its database not be reached, or it was never initialised.
+    """
+    where = LAUNCHPAD_LOC or "LaunchPad on this machine (found no my_launchpad.yaml)"
+    try:
+        launchpad = LaunchPad.auto_load()
+        ready = launchpad.fw_id_assigner.find_one({}) is not None
+    except PyMongoError as error:
+        raise InputError(
+            f"{where}: found {database_reason(error)}, expected a database that can be reached: "
+            "correct its host, port, name, username and password"
+        ) from None
+    except Exception as error:  # of any YAML library; its text may hold a password
+        raise InputError(
+            f"{where}: found {type(error).__name__}, expected a file as 'lpad init' writes it"
+        ) from None
+    if not ready:
+        raise InputError(f"{where}: was never initialised, expected 'lpad reset' once")
+    return launchpad
 
 
 def submit(

@@ -15,6 +15,7 @@ from jobflow import Flow, Job, JobStore
 from jobflow.core.flow import get_flow
 from maggma.stores import MemoryStore
 
+from defect_workflows.errors import InputError
 from defect_workflows.running.graph import JobGraph, Key, Node
 from defect_workflows.running.messages import Report, Setup, Task
 from defect_workflows.running.pool import WorkerPool
@@ -101,7 +102,7 @@ def run_flow(
         On Ctrl-C, when all workers have been ended and the state is written.
     """
     if any(type(part) is MemoryStore for part in parts(store)):
-        raise ValueError("store: found MemoryStore, expected one that other processes can open")
+        raise InputError("store: found MemoryStore, expected one that other processes can open")
     jobs = list(get_flow(flow, allow_external_references=allow_external_references).iterflow())
     workdir = Path(workdir).absolute()
     with run_state(workdir) as state:

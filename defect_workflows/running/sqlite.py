@@ -17,7 +17,7 @@ from maggma.core import Sort, Store
 from maggma.stores import MemoryStore
 from monty.json import jsanitize
 
-from defect_workflows.errors import StoreNotWritableError
+from defect_workflows.errors import MachineError, StoreNotWritableError
 
 BUSY_TIMEOUT = 60.0  # s that a writer waits for another one
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -108,7 +108,8 @@ class SQLiteStore(Store):
         """Count the documents that match."""
         if not criteria:
             query = f"SELECT COUNT(*) FROM {self.collection_name}"
-            return self._collection.execute(query).fetchone()[0]
+            with self._typed_errors():
+                return self._collection.execute(query).fetchone()[0]
         return self._candidates(criteria).count(criteria)
 
     def query(
@@ -227,7 +228,7 @@ class SQLiteStore(Store):
         query = f"SELECT id, document FROM {self.collection_name}"
         if conditions:
             query += f" WHERE {' AND '.join(conditions)}"
-        with self._lock:
+        with self._lock, self._typed_errors():
             rows = self._collection.execute(f"{query} ORDER BY id", values).fetchall()
         return {id_: _decoded(text) for id_, text in rows}
 
@@ -239,7 +240,8 @@ class SQLiteStore(Store):
             try:
                 yield connection
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:  # a full disk has ended it
+                    connection.execute("ROLLBACK")
                 raise
             connection.execute("COMMIT")
 
@@ -247,10 +249,37 @@ class SQLiteStore(Store):
     def _typed_errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.DatabaseError, OSError) as error:
-            raise StoreNotWritableError(
-                f"store {self.path}: found {error}, expected a writable SQLite file"
-            ) from error
+        except (sqlite3.Error, OSError) as error:
+            mend = (
+                "move it away, what it held is then computed again "
+                "('sqlite3 FILE .recover' may save what can be read)"
+            )
+            raise sqlite_error(f"store {self.path}", error, mend) from error
+
+
+def sqlite_error(what: str, error: Exception, mend: str) -> Exception:
+    """Return the one line that says what is wrong with an SQLite file and how to mend it.
+
+    Parameters
+    ----------
+    what
+        The file.
+    error
+        What SQLite raised.
+    mend
+        What to do with a file that is damaged.
+    """
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_BUSY", "SQLITE_NOMEM")):
+        return MachineError(f"{what}: {error}: once that is mended, the same command goes on")
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return StoreNotWritableError(
+            f"{what}: found {error}, expected a writable SQLite file in a writable folder (to "
+            "read a finished campaign, copy the folder)"
+        )
+    if isinstance(error, OSError):
+        return StoreNotWritableError(f"{what}: found {error}, expected a writable SQLite file")
+    return StoreNotWritableError(f"{what}: is damaged ({error}): {mend}")
 
 
 def _decoded(text: str) -> dict:

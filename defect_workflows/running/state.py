@@ -12,12 +12,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from defect_workflows.errors import StoreNotWritableError, WorkdirBusyError
+from defect_workflows.running.sqlite import sqlite_error
 
 JobState = Literal["waiting", "running", "done", "reused", "failed", "stopped", "interrupted"]
 """`stopped`: a job asked that this one not run. `interrupted`: its run died meanwhile."""
+
+STATE = "state.sqlite"
+"""Name of the state file in a work folder."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -51,6 +55,16 @@ class JobRecord:
         if self.started is None or self.state == "interrupted":
             return 0.0
         return (self.ended or time.time()) - self.started
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the values are of their kinds, as those of a damaged file may not be."""
+        texts = (self.uuid, self.name, self.stage, self.directory)
+        return (
+            self.state in get_args(JobState)
+            and all(isinstance(text, str) for text in texts)
+            and all(isinstance(at, float | int | None) for at in (self.started, self.ended))
+        )
 
 
 @dataclass
@@ -123,46 +137,64 @@ def run_state(workdir: Path) -> Iterator[RunState]:
     StoreNotWritableError
         If the folder cannot be written.
     """
-    path = workdir / "state.sqlite"
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        connection = sqlite3.connect(path, timeout=60)
         lock = (workdir / "run.lock").open("w")
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         raise StoreNotWritableError(
-            f"{workdir}: found {error}, expected a writable folder"
+            f"{workdir}: found {error.strerror}, expected a writable folder"
         ) from error
-    with lock, closing(connection):
+    with lock, _state_file(workdir) as path:
         if not _locked(lock.fileno(), patience=1.0):
             raise WorkdirBusyError(f"{workdir}: found a run that is alive, expected none")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.executescript(_SCHEMA)
-        state = RunState(connection)
-        try:
-            yield state
-        finally:
-            state.close()
+        with closing(sqlite3.connect(path, timeout=60)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.executescript(_SCHEMA)
+            state = RunState(connection)
+            try:
+                yield state
+            finally:
+                state.close()
 
 
 def job_records(workdir: Path) -> list[JobRecord]:
     """Return the jobs of the newest run in a work folder; none if there was no run.
 
     Jobs that were running when their run died are `interrupted`.
+
+    Raises
+    ------
+    InputError
+        If the state file is damaged: without it nothing is lost.
     """
-    path = workdir / "state.sqlite"
-    if not path.exists():
+    if not (workdir / STATE).exists():
         return []
     columns = ", ".join(JobRecord.__dataclass_fields__)
-    with closing(sqlite3.connect(path, timeout=60)) as connection:
+    with _state_file(workdir) as path, closing(sqlite3.connect(path, timeout=60)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'jobs'").fetchone():
+            return []  # killed before it wrote anything
         rows = connection.execute(
             f"SELECT {columns} FROM jobs WHERE run = (SELECT MAX(id) FROM runs) ORDER BY rowid"
         ).fetchall()
-    records = [JobRecord(*row) for row in rows]
+        records = [JobRecord(*row) for row in rows]
+        if not all(record.is_sound for record in records):
+            raise sqlite3.DatabaseError("a job has values that no job can have")
     if not is_running(workdir):
         for record in records:
             if record.state == "running":
                 record.state = "interrupted"
     return records
+
+
+@contextmanager
+def _state_file(workdir: Path) -> Iterator[Path]:
+    """Give the state file of a work folder; errors of SQLite become one line with the mend."""
+    path = workdir / STATE
+    try:
+        yield path
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        mend = f"delete {STATE}*, nothing is lost, and run the same command again"
+        raise sqlite_error(str(path), error, mend) from error
 
 
 def status(workdir: Path) -> list[StageStatus]:

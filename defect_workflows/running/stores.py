@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 from jobflow import JobStore
 from maggma.core import Store
-from maggma.stores import GridFSStore, MongoStore
+from maggma.stores import GridFSStore, MemoryStore, MongoStore
 from pymongo.errors import PyMongoError
 
 from defect_workflows.errors import InputError, StoreNotWritableError
@@ -93,14 +94,38 @@ def store_from_settings(settings: Settings) -> JobStore | None:
     path = settings.store.expanduser()
     try:
         store = JobStore.from_file(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{path}: store: found {type(error).__name__} ({error}), {expected}"
-        ) from error
+    except Exception as error:  # of every YAML and store library; its text may hold a password
+        mark = getattr(error, "problem_mark", None)
+        said = f"{type(error).__name__} in line {mark.line + 1}" if mark else _without_values(error)
+        raise InputError(f"{path}: store: found {said}, {expected}") from None
     if DATA_STORE not in additional_stores(store):
         found = sorted(additional_stores(store))
         raise InputError(f"{path}: additional_stores: found {found}, {expected}")
+    for part in parts(store):
+        _check_portable(part, path)
     return store
+
+
+def _without_values(error: Exception) -> str:
+    """Return what an error says if it names keys alone, else its type."""
+    named = isinstance(error, OSError | KeyError | TypeError)
+    return f"{type(error).__name__} ({error})" if named else type(error).__name__
+
+
+def _check_portable(part: Store, path: Path) -> None:
+    """Check that a store can be handed to the processes that run jobs."""
+    kind = type(part).__name__
+    if type(part) is MemoryStore:
+        raise InputError(f"{path}: found {kind}, expected a store that other processes can open")
+    try:
+        type(part).from_dict(part.as_dict())
+    except Exception:
+        other = kind.replace("URI", "")
+        raise InputError(
+            f"{path}: found {kind}, which loses its address on the way to another process, "
+            f"expected {other} with database, collection_name and uri, or with host, port, "
+            "username, password and auth_source"
+        ) from None
 
 
 def additional_stores(store: JobStore) -> dict[str, Store]:
@@ -128,14 +153,21 @@ def ensure_writable(store: JobStore) -> None:
             part.update(probe)
             part.remove_docs({part.key: probe[part.key]})
         except (PyMongoError, OSError) as error:
-            reason = str(error).splitlines()[0]
             raise StoreNotWritableError(
-                f"store {_where(part)}: found {type(error).__name__} ({reason}), "
-                "expected a writable store"
+                f"store {_where(part)}: found {database_reason(error)}, expected a writable store"
             ) from error
+
+
+def database_reason(error: Exception) -> str:
+    """Return what a database said, without the state of all its servers."""
+    said = re.split(r", (?:Timeout|full error)|\(configured timeouts|\n", str(error))[0].strip()
+    return f"{type(error).__name__} ({said[:200]})"
 
 
 def _where(part: object) -> str:
     """Name a store without its credentials (a URI may hold them)."""
-    found = [getattr(part, name, None) for name in ("host", "port", "database", "path")]
+    names = ["host", "port", "database", "path"]
+    if getattr(part, "uri", None):
+        names = ["database"]
+    found = [getattr(part, name, None) for name in names]
     return f"{type(part).__name__} {'/'.join(str(value) for value in found if value is not None)}"

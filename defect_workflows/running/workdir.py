@@ -30,7 +30,7 @@ def refuse_other(workdir: Path, campaign: Campaign, rehearsal: bool) -> None:
         raise StoreNotWritableError(f"{workdir}: found a file, expected a folder")
     record = workdir / RECORD
     if record.is_file():
-        mine, theirs = _identity(campaign, rehearsal), json.loads(record.read_text())
+        mine, theirs = _identity(campaign, rehearsal), _recorded(record)
         different = [key for key in mine if mine[key] != theirs.get(key)]
         if different:
             key = different[0]
@@ -61,6 +61,22 @@ def claim(workdir: Path, campaign: Campaign, rehearsal: bool) -> None:
         raise StoreNotWritableError(
             f"{workdir}: found {error.strerror}, expected a writable folder"
         ) from None
+
+
+def _recorded(record: Path) -> dict[str, Any]:
+    """Return what identifies the campaign of a work folder."""
+    try:
+        found = json.loads(record.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+    else:
+        if isinstance(found, dict):
+            return found
+        reason = f"found {type(found).__name__}"
+    raise InputError(
+        f"{record}: is damaged ({reason}): if the folder is of this campaign, delete the file, "
+        "nothing is lost"
+    )
 
 
 def _identity(campaign: Campaign, rehearsal: bool) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """A worker process of the local executor: runs jobs, one after the other, until told to stop.
 
-It lives on, so that torch and pymatgen are imported once. When the executor dies, the worker and
-all it started die at once: a second run must not meet jobs of the first.
+It lives on, so that torch and pymatgen are imported once. When the executor dies, the worker dies
+at once, and within seconds all that it started, VASP included (see `dft.supervise`): a second run
+must not meet jobs of the first.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -63,19 +64,26 @@ def _receive(connection: Connection, tasks: queue.SimpleQueue[Task | None]) -> N
 def run_task(task: Task, store: JobStore) -> Report:
     """Run a job in its directory, with its output in files there, and say how it ended."""
     directory = Path(task.directory)
-    directory.mkdir(parents=True, exist_ok=True)
     set_threads(task.threads)
-    with chdir(directory), _output_to(directory):
-        try:
-            job = MontyDecoder().process_decoded(task.job)
-            response = job.run(store, job_dir=directory)
-            return _report(response, job.metadata.get(REUSED_FROM))
-        except (Exception, SystemExit) as error:
-            traceback.print_exc()
-            line = str(error).strip().split("\n")[0]
-            return Report(error=f"{type(error).__name__}: {line}", traceback=traceback.format_exc())
-        finally:
-            CURRENT_JOB.reset()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with chdir(directory), _output_to(directory):
+            try:
+                job = MontyDecoder().process_decoded(task.job)
+                response = job.run(store, job_dir=directory)
+                return _report(response, job.metadata.get(REUSED_FROM))
+            except (Exception, SystemExit) as error:
+                traceback.print_exc()
+                return _failure(error)
+            finally:
+                CURRENT_JOB.reset()
+    except OSError as error:  # no room for its folder or its output
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> Report:
+    line = str(error).strip().split("\n")[0]
+    return Report(error=f"{type(error).__name__}: {line}", traceback=traceback.format_exc())
 
 
 def set_threads(threads: int) -> None:
@@ -113,8 +121,9 @@ def _output_to(directory: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError):  # the disk is full
+                stream.flush()
         for descriptor, original in zip((1, 2), saved, strict=True):
             os.dup2(original, descriptor)
             os.close(original)

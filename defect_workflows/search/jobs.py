@@ -27,6 +27,7 @@ from defect_workflows.documents.verification import (
     RoundRecord,
     VerificationDocument,
 )
+from defect_workflows.errors import about
 from defect_workflows.search.contenders import contenders
 from defect_workflows.search.risks import found_by
 from defect_workflows.search.verify import assess, extended, verify, verify_starts
@@ -253,7 +254,8 @@ def propose_step(
         proposal = next_structure(model, verified.labels)
         return RefinementStep(fingerprint=key, structure=proposal.structure, gain=proposal.gain)
 
-    return reuse.finished_or(computed, key, RefinementStep)
+    with about(f"step of {verified.candidate.state} after {len(labels)} HSE06 points"):
+        return reuse.finished_or(computed, key, RefinementStep)
 
 
 @reuse.job(output_schema=VerifiedCandidate)

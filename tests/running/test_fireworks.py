@@ -1,12 +1,21 @@
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import toy_jobs
+import yaml
 from bson import json_util
+from fireworks.core import launchpad
 from jobflow import Flow
 
-from defect_workflows.running.fireworks import status, submit
+from defect_workflows.errors import InputError
+from defect_workflows.running import fireworks
+from defect_workflows.running.fireworks import open_launchpad, status, submit
 from defect_workflows.running.local import run_flow
 from defect_workflows.running.stores import embedded_store, ensure_writable
 
@@ -77,3 +86,64 @@ def assert_no_password(site, folder: Path) -> None:
 def test_mongo_store_is_writable(fireworks_site) -> None:
     ensure_writable(fireworks_site.store)
     assert fireworks_site.store.count() == 0
+
+
+def test_no_vasp_outlives_its_rocket(fireworks_site, tmp_path: Path, repository: Path) -> None:
+    heard = tmp_path / "heard"
+    heard.mkdir()
+    program = repository / "tests/dft/fake_vasp.py"
+    submit(toy_jobs.start_vasp(str(program), str(heard)), fireworks_site.launchpad)
+    folder = fireworks_site.folder
+    environment = {
+        **os.environ,
+        "JOBFLOW_CONFIG_FILE": str(folder / "jobflow.yaml"),
+        "PYTHONPATH": os.pathsep.join([str(repository), str(Path(__file__).parent)]),
+    }
+    rlaunch = Path(sys.executable).parent / "rlaunch"
+    command = [str(rlaunch), "-l", str(folder / "my_launchpad.yaml"), "singleshot"]
+    rocket = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 60
+    while len([path for path in heard.iterdir() if path.read_text()]) < 4:
+        assert time.monotonic() < deadline
+        assert rocket.poll() is None
+        time.sleep(0.1)
+    found = [psutil.Process(int(path.read_text())) for path in heard.iterdir()]
+    rocket.kill()
+    rocket.wait()
+    _, alive = psutil.wait_procs(found, timeout=20)
+    assert not alive
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, None),
+        ({"name": "never_reset", "username": None, "password": None}, "'lpad reset' once"),
+        ({"password": "wr0ng"}, "OperationFailure (Authentication failed.)"),
+        ({"port": 1}, "found ServerSelectionTimeoutError (127.0.0.1:1: "),
+        ("[1, 2\npassword: wr0ng", "expected a file as 'lpad init' writes it"),
+        ("wr0ng", "expected a file as 'lpad init' writes it"),
+    ],
+)
+def test_a_launchpad_that_cannot_be_used(fireworks_site, monkeypatch, change, expected) -> None:
+    path = fireworks_site.folder / "my_launchpad.yaml"
+    if isinstance(change, str):
+        path.write_text(change)
+    else:
+        content = yaml.safe_load(path.read_text()) | change
+        content["mongoclient_kwargs"] = {"serverSelectionTimeoutMS": 200}
+        path.write_text(yaml.safe_dump(content))
+    for module in (fireworks, launchpad):
+        monkeypatch.setattr(module, "LAUNCHPAD_LOC", str(path))
+    if expected is None:
+        assert open_launchpad().name == fireworks_site.launchpad.name
+        return
+    with pytest.raises(InputError) as raised:
+        open_launchpad()
+    message = str(raised.value)
+    assert expected in message
+    assert str(path) in message
+    assert not any(secret in message for secret in ("wr0ng", fireworks_site.password, "\n"))
+    assert len(message) < 400

@@ -12,7 +12,7 @@ import toy_jobs
 from jobflow import Flow, JobStore, run_locally
 from maggma.stores import MemoryStore
 
-from defect_workflows.errors import StoreNotWritableError, WorkdirBusyError
+from defect_workflows.errors import InputError, StoreNotWritableError, WorkdirBusyError
 from defect_workflows.running.local import JobEvent, run_flow
 from defect_workflows.running.state import is_running, job_records, status
 from defect_workflows.running.stores import embedded_store
@@ -309,8 +309,31 @@ def test_interrupt(tmp_path: Path, log: str) -> None:
     assert (label.running, label.interrupted) == (0, 2)
 
 
+@pytest.mark.parametrize("victim", ["run", "worker"])
+def test_no_vasp_outlives_run_or_worker(tmp_path: Path, repository: Path, victim: str) -> None:
+    heard = tmp_path / "heard"
+    heard.mkdir()
+    script = (
+        "import sys, toy_jobs; from pathlib import Path\n"
+        "from defect_workflows.running.local import run_flow\n"
+        "from defect_workflows.running.stores import embedded_store\n"
+        "program, heard, workdir = sys.argv[1:]\n"
+        "job = toy_jobs.start_vasp(program, heard)\n"
+        "run_flow(job, embedded_store(Path(workdir)), Path(workdir), workers=1)\n"
+    )
+    arguments = [repository / "tests/dft/fake_vasp.py", heard, tmp_path / "w"]
+    run_ = subprocess.Popen([sys.executable, "-c", script, *map(str, arguments)], cwd=SCRIPT.parent)
+    wait_for(lambda: len([path for path in heard.iterdir() if path.read_text()]) == 4, 60)
+    found = [psutil.Process(int(path.read_text())) for path in heard.iterdir()]
+    process = psutil.Process(run_.pid)
+    (process if victim == "run" else process.children()[0]).kill()
+    _, alive = psutil.wait_procs(found, timeout=20)
+    assert not alive
+    assert run_.wait(20) == (-signal.SIGKILL if victim == "run" else 0)
+
+
 def test_memory_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="found MemoryStore"):
+    with pytest.raises(InputError, match="found MemoryStore"):
         run_flow(toy_jobs.add(1, 1), memory_store(), tmp_path)
 
 

@@ -13,6 +13,7 @@ from jobflow import Flow, JobConfig, OnMissing, Response, job
 from pydantic import BaseModel
 
 from defect_workflows import reuse
+from defect_workflows.dft.supervise import supervised
 
 
 class Square(BaseModel):
@@ -174,6 +175,13 @@ def die(log: str):
     script = "import sys, time, toy_jobs; time.sleep(1.5); toy_jobs.note(sys.argv[1], 'orphan')"
     subprocess.Popen([sys.executable, "-c", script, log], cwd=Path(__file__).parent)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@job
+def start_vasp(program: str, folder: str):
+    """Runs a stand-in as custodian runs VASP: in a session of its own, below the supervisors."""
+    command = supervised([sys.executable, program, folder])
+    return subprocess.Popen(command, start_new_session=True).wait()
 
 
 @job
