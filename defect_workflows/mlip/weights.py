@@ -106,6 +106,8 @@ class ModelSettings(BaseModel):
         """
         if type(model) is not modules.ScaleShiftMACE:
             raise PotentialError(f"model: found {type(model).__name__}, expected ScaleShiftMACE")
+        parts: Any = model.interactions
+        numbers: Any = model.atomic_numbers
         found = extract_config_mace_model(model)
         irreps = ("hidden_irreps", "MLP_irreps", "edge_irreps")
         tables: dict[str, dict[str, Any]] = {
@@ -117,9 +119,9 @@ class ModelSettings(BaseModel):
         changed: dict[str, Any] = {
             "precision": str(model.r_max.dtype).removeprefix("torch."),
             "heads": list(model.heads),
-            "atomic_numbers": model.atomic_numbers.tolist(),
+            "atomic_numbers": numbers.tolist(),
             "radial_MLP": list(found["radial_MLP"]),
-            "avg_num_neighbors": [float(part.avg_num_neighbors) for part in model.interactions],
+            "avg_num_neighbors": [float(part.avg_num_neighbors) for part in parts],
             "embedding_specs": (
                 model.embedding_specs if hasattr(model, "joint_embedding") else None
             ),
