@@ -16,6 +16,7 @@ from typing import Any
 
 from jobflow import JobStore
 from monty.json import MontyDecoder
+from pydantic import ValidationError
 
 from defect_workflows.errors import DamagedDocumentError, UntrustedDocumentError
 from defect_workflows.settings import PREFIX, read_settings, settings_file
@@ -177,6 +178,10 @@ def name_of(document: dict) -> str:
 
 
 def _line(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        return f"{error.title}: {key}: {first['msg'][:160]}"
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
 

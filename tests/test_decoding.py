@@ -114,7 +114,7 @@ def test_plain_documents_stay_what_they_are(document: Any) -> None:
 
 def test_results_come_back() -> None:
     configuration = ChargedConfiguration(
-        id="1", structure=STRUCTURE, charge=-1,
+        id="1", structure=STRUCTURE,
         origin=Origin(state="v_O_-1", kind="rattle", family="f"),
     )  # fmt: skip
     schema = OutputReference("a", (("a", "b"),), output_schema=ChargedConfiguration)
@@ -126,7 +126,7 @@ def test_results_come_back() -> None:
 
 def test_what_a_class_does_not_take_is_damaged() -> None:
     broken = thing("defect_workflows.documents.labels", "Label", energy="much")
-    with pytest.raises(DamagedDocumentError, match=r"^document 7: is unreadable \(Validation") as e:
+    with pytest.raises(DamagedDocumentError, match=r"^document 7: is unreadable \(Label: ") as e:
         decoded(broken, "document 7")
     assert "\n" not in str(e.value)
 

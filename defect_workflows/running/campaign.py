@@ -112,10 +112,11 @@ def finished_before(
         result = finished_result(workdir)
     except InputError:
         return None
+    if result.fingerprint != campaign_fingerprint(campaign):
+        return None
     wanted = {record.fingerprint for record in result.dataset.labels}
-    if wanted - {label.fingerprint for label in dataset_labels(workdir, result.dataset)}:
-        return None  # a damaged label is calculated again
-    return result if result.fingerprint == campaign_fingerprint(campaign) else None
+    found = {label.fingerprint for label in dataset_labels(workdir, result.dataset)}
+    return result if wanted <= found else None  # a damaged label is calculated again
 
 
 def check_machine(campaign: Campaign) -> None:
@@ -154,9 +155,9 @@ def finished_result(workdir: Path) -> CampaignResult:
             result = CampaignResult.model_validate(result)
     except (ValueError, DamagedDocumentError, UntrustedDocumentError) as error:
         raise InputError(
-            f"{workdir}: holds a result that is damaged or of another version of this package "
-            f"({' '.join(str(error).split())[:300]}), expected one of this version: run the "
-            "campaign again, what was calculated is reused"
+            f"{workdir}: found a result that is damaged or of another version of this package: "
+            f"{' '.join(str(error).split())[:300]}: run the campaign again, what was calculated is "
+            "reused"
         ) from error
     return result.model_copy(update={"cost": _cost(records)})
 
