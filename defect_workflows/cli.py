@@ -45,6 +45,10 @@ def _options(
     )
     if not debug:
         warnings.simplefilter("ignore")  # dependencies warn of what a user can do nothing about
+    from defect_workflows.settings import open_store_file
+
+    if (warning := open_store_file()) is not None:
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 @app.command()
@@ -275,11 +279,16 @@ def _write(workdir: Path, result: CampaignResult) -> None:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    workdir: Annotated[
+        Path | None,
+        typer.Option("--workdir", help="Also look through the results in this work folder."),
+    ] = None,
+) -> None:
     """Check VASP command, POTCARs, store, device and versions; each line with its mend."""
     from defect_workflows.running.doctor import examine
 
-    checks = examine()
+    checks = examine(workdir)
     for check in checks:
         mark = ("ok  ", "green") if check.ok else ("mend", "red")
         line = Text.assemble(mark, f" {check.what}: {printable(check.found)}")

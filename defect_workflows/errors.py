@@ -50,6 +50,14 @@ class PotentialError(DefectWorkflowsError):
     """A potential that failed its probes, or was asked for what it was not made for."""
 
 
+class UntrustedDocumentError(DefectWorkflowsError):
+    """A stored document that names a class or function that no result is made of."""
+
+
+class DamagedDocumentError(DefectWorkflowsError):
+    """A stored document that cannot be read: damaged, incomplete, or of another version."""
+
+
 class StoreNotWritableError(InputError):
     """A store that cannot be opened or written."""
 

@@ -17,6 +17,7 @@ A job that does not compute but replaces itself with others (`Response(replace=.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import logging
@@ -24,18 +25,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
 from datetime import date
 from enum import Enum
-from functools import partial
 from pathlib import PurePath
 from typing import Any
 
 import jobflow
 import numpy as np
-from jobflow import CURRENT_JOB, JobConfig
-from monty.json import MontyDecoder, MSONable
+from jobflow import CURRENT_JOB, JobConfig, OutputReference
+from monty.json import MSONable
 from pydantic import BaseModel
 from pymatgen.core import IStructure
 
-from defect_workflows.errors import ReuseError
+from defect_workflows.decoding import read_output
+from defect_workflows.errors import DamagedDocumentError, ReuseError, UntrustedDocumentError
 from defect_workflows.stored import reading
 
 logger = logging.getLogger(__name__)
@@ -121,19 +122,44 @@ def job(method: Callable | None = None, **kwargs: Any) -> Any:
     """Make a function a jobflow job that may ask its store for finished results.
 
     Takes what `jobflow.job` takes. Addresses among its arguments (`stored.StoredOutput`) are read
-    from the store before it starts.
+    from the store before it starts. A finished result that it returns is stored as a reference to
+    the output of the job that computed it.
     """
     if method is None:
-        return partial(job, **kwargs)
+        return functools.partial(job, **kwargs)
     config = replace(kwargs.pop("config", JobConfig()), expose_store=True)
-    return jobflow.job(reading(method), config=config, **kwargs)
+    return jobflow.job(_referring(reading(method)), config=config, **kwargs)
+
+
+def _referring(method: Callable) -> Callable:
+    """Let a job return a reference in place of what `find_finished` has found: no second copy."""
+
+    @functools.wraps(method)
+    def referring(*args: Any, **named: Any) -> Any:
+        global _found
+        _found = None
+        returned = method(*args, **named)
+        if _found is None or returned is not _found[1]:
+            return returned
+        (uuid, _), _found = _found, None
+        # jobflow would hold the schema against the reference; what it refers to has been held
+        # against it when it was computed
+        CURRENT_JOB.job.output_schema = None
+        return OutputReference(uuid)
+
+    return referring
+
+
+_found: tuple[str, Any] | None = None
+"""What the running job has found: uuid of the job that computed it, and the document."""
 
 
 def find_finished[T: BaseModel](key: str, *kinds: type[T]) -> T | None:
     """Return the finished document with this fingerprint from the store of the running job.
 
-    The newest one counts. That a result was found is recorded in the job's metadata under
-    `REUSED_FROM`. Outside of a job there is no store, and nothing is found.
+    The newest one that can be read counts; damaged ones are named in the log. That a result was
+    found is recorded in the job's metadata under `REUSED_FROM`. Outside of a job there is no store,
+    and nothing is found.
 
     Parameters
     ----------
@@ -148,6 +174,7 @@ def find_finished[T: BaseModel](key: str, *kinds: type[T]) -> T | None:
     ReuseError
         If the running job was not made by `reuse.job`, so that its store is out of reach.
     """
+    global _found
     if CURRENT_JOB.job is None:
         return None
     store = CURRENT_JOB.store
@@ -159,14 +186,16 @@ def find_finished[T: BaseModel](key: str, *kinds: type[T]) -> T | None:
     )
     for entry in list(found):
         try:
-            output = store.get_output(entry["uuid"], which=entry["index"], load=True)
-            document = MontyDecoder().process_decoded(output)
-        except (KeyError, ValueError) as error:
-            # killed between document and large object, or written by another version of the package
-            logger.warning("finished result of job %s is unreadable: %s", entry["uuid"], error)
+            document = read_output(store, entry["uuid"], entry["index"])
+        except (DamagedDocumentError, UntrustedDocumentError) as error:
+            # damaged, killed between document and large object, or of another version
+            logger.warning("a finished result is dropped and computed again: %s", error)
             continue
-        if isinstance(document, kinds):
+        # what was asked for and what was read may differ in a document that was tampered with
+        if isinstance(document, kinds) and getattr(document, "fingerprint", None) == key:
             CURRENT_JOB.job.metadata[REUSED_FROM] = entry["uuid"]
+            if _is_last(store, entry["uuid"], entry["index"]):
+                _found = (entry["uuid"], document)
             return document
     return None
 
@@ -195,6 +224,12 @@ def finished_or[T: BaseModel](compute: Callable[[], T], key: str, *kinds: type[T
                 f"{type(document).__name__}.fingerprint: found {carried}, expected {key}"
             )
     return document
+
+
+def _is_last(store: jobflow.JobStore, uuid: str, index: int) -> bool:
+    """Return whether this is the output that references to a job lead to."""
+    last = store.query_one({"uuid": uuid}, ["index"], sort={"index": -1})
+    return last is not None and last["index"] == index
 
 
 def _dumps(value: Any) -> str:

@@ -56,6 +56,11 @@ class Settings(BaseSettings):
         default=None,
         description="File with a jobflow JobStore (mode 600: it may hold credentials).",
     )
+    trusted_packages: list[str] = Field(
+        default_factory=list,
+        description="Packages beside those of the stack whose classes results in the store may be "
+        "made of: those of your own Makers and documents.",
+    )
     scratch: Path | None = Field(default=None, description="Scratch folder of VASP runs.")
     checkpoints: Path = Field(
         default_factory=lambda: (
@@ -90,6 +95,21 @@ class Settings(BaseSettings):
             env_settings,
             YamlConfigSettingsSource(settings_cls, yaml_file=settings_file()),
         )
+
+
+def open_store_file() -> str | None:
+    """Return one line if others can read the file with the store, or write to it; None else."""
+    try:
+        store = read_settings().store
+        mode = store.expanduser().stat().st_mode & 0o777 if store is not None else 0
+    except (InputError, OSError):
+        return None  # said by whatever needs them
+    if not mode & 0o077:
+        return None
+    return (
+        f"{store}: others can read or write it (mode {mode:03o}), and it may hold credentials: "
+        f"chmod 600 {store}"
+    )
 
 
 def read_settings() -> Settings:

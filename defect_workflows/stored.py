@@ -16,6 +16,8 @@ import jobflow
 from jobflow import CURRENT_JOB, JobConfig, JobStore, OutputReference
 from monty.json import MSONable
 
+from defect_workflows.decoding import checked
+
 KEPT = 8
 """So many outputs, those read last, stay in memory: the jobs of a refinement read the same ones."""
 
@@ -54,7 +56,7 @@ class StoredOutput(MSONable):
 
     def value(self) -> Any:
         """Read the output from the store of the running job; it is shared, not to be changed."""
-        store = CURRENT_JOB.store
+        store = checked(CURRENT_JOB.store)
         reference = OutputReference(self.uuid, tuple(self.attributes))
         return reference.resolve(store, cache=_kept(self.uuid, store))
 

@@ -15,6 +15,9 @@ pytest_plugins = ("services", "campaigns")
 
 REPOSITORY = Path(__file__).parents[1]
 
+# documents of the tests' own jobs
+os.environ["DEFECT_WORKFLOWS_TRUSTED_PACKAGES"] = '["toy_jobs"]'
+
 
 @pytest.fixture(scope="session")
 def repository() -> Path:

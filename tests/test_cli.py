@@ -108,6 +108,23 @@ def test_doctor_names_every_mend(tmp_path):
     assert "'many'" in done.stdout
 
 
+def test_every_command_warns_of_a_store_file_that_others_can_read(tmp_path, repository):
+    store = tmp_path / "store.yaml"
+    store.write_text("docs_store: {type: MemoryStore}\n")
+    campaign = write_campaign(tmp_path, repository)
+    commands = (
+        ("plan", campaign), ("status", tmp_path), ("report", tmp_path),
+        ("levels", tmp_path, "--out", tmp_path / "out"), ("doctor",),
+    )  # fmt: skip
+    for mode in (0o644, 0o620, 0o602, 0o600, 0o400):
+        store.chmod(mode)
+        for arguments in commands if mode == 0o644 else commands[:1]:
+            done = command(*arguments, DEFECT_WORKFLOWS_STORE=str(store))
+            warned = [line for line in done.stderr.splitlines() if "chmod 600" in line]
+            assert len(warned) == (mode not in (0o600, 0o400)), (arguments, done.stderr)
+            assert all(str(store) in line for line in warned)
+
+
 def test_placeholder_potcars(tmp_path):
     done = command("rehearsal", "potcars", tmp_path / "potcars")
     assert done.returncode == 0, done.stderr

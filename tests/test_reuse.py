@@ -162,8 +162,13 @@ def test_finished_is_returned(executor, tmp_path: Path) -> None:
     assert lines(log) == ["7"]
     assert store.count({"name": "square"}) == 3
     document = store.query_one({"uuid": one.uuid}, load=True)
-    assert document["output"]["blob"] == "7" * 1000
-    assert store.count({"uuid": document["metadata"]["reused_from"]}) == 1
+    first = document["metadata"]["reused_from"]
+    # one copy: reused ones refer to it
+    assert document["output"]["@class"] == "OutputReference"
+    assert document["output"]["uuid"] == first
+    assert store.additional_stores["data"].count() == 1
+    assert store.get_output(one.uuid, load=True).blob == "7" * 1000
+    assert one.output.value.resolve(store) == 49
     executor(toy_jobs.square(8, str(log)))
     assert lines(log) == ["7", "8"]
 
@@ -183,6 +188,51 @@ def test_lost_large_object_is_not_finished(executor, tmp_path: Path) -> None:
     store.additional_stores["data"].remove_docs({})
     executor(toy_jobs.square(7, str(log)))
     assert lines(log) == ["7", "7"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"output": {"@module": "toy_jobs", "@class": "Square", "value": "many"}},
+        {"output": {"@module": "os", "@callable": "system", "@bound": None}},
+        {"output": {"@module": "toy_jobs", "@class": "Square", "value": {"@module": "this"}}},
+        {"output": {"@module": "toy_jobs", "@class": "Square", "value": 7, "blob": "not the key"}},
+        {"output": None},
+    ],
+)
+def test_a_damaged_result_is_computed_again(executor, tmp_path: Path, damage, caplog) -> None:
+    log = tmp_path / "log"
+    _, store = executor(toy_jobs.square(7, str(log)))
+    document = store.docs_store.query_one({"name": "square"})
+    key = document["output"]["fingerprint"]
+    if damage["output"] is not None and damage["output"].get("blob") is None:
+        damage["output"]["fingerprint"] = key
+    store.docs_store.update({**document, **damage}, key=["uuid", "index"])
+    again = toy_jobs.square(7, str(log))
+    _, store = executor(again)
+    assert lines(log) == ["7", "7"]
+    assert store.query_one({"uuid": again.uuid})["output"]["value"] == 49
+    last = toy_jobs.square(7, str(log))
+    _, store = executor(last)
+    assert lines(log) == ["7", "7"]
+    assert last.output.value.resolve(store) == 49
+
+
+def test_the_embedded_store_does_not_grow_by_what_is_reused(tmp_path: Path) -> None:
+    store = embedded_store(tmp_path)
+    sizes = []
+    for _ in range(3):
+        flow = toy_jobs.squares_flow(5, str(tmp_path / "log"))
+        assert run_flow(flow, store, tmp_path).complete
+        assert flow.jobs[-1].output.resolve(store) == 30
+        counts = [
+            store.additional_stores["data"].count(),
+            sum(len(str(entry["output"])) for entry in store.query({"name": "square"})),
+        ]
+        sizes.append(counts)
+    assert sizes[0][0] == sizes[1][0] == sizes[2][0] == 5
+    assert sizes[2][1] < 3 * sizes[0][1]
+    assert len(lines(tmp_path / "log")) == 5
 
 
 def test_misuse_fails(tmp_path: Path) -> None:

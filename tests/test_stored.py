@@ -8,6 +8,7 @@ from maggma.stores import MemoryStore
 from monty.json import MontyDecoder
 
 from defect_workflows import reuse
+from defect_workflows.decoding import checked
 from defect_workflows.stored import KEPT, StoredOutput, growing_job, part
 
 
@@ -52,7 +53,7 @@ def test_parts_of_references_and_of_addresses():
 @pytest.fixture
 def outputs(monkeypatch):
     """A store of outputs, and which of them were read from it."""
-    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store = checked(JobStore(MemoryStore(), additional_stores={"data": MemoryStore()}))
     store.connect()
     read = []
     get_output = store.get_output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,11 +10,11 @@ from typing import Any
 
 import numpy as np
 from jobflow import JobStore
-from monty.json import MontyDecoder
 from pymatgen.core import Structure
 from pymatgen.util.coord import pbc_diff
 
 from defect_workflows import reuse
+from defect_workflows.decoding import decoded, name_of
 from defect_workflows.dft.consistency import (
     cell_difference,
     check_one_level_of_theory,
@@ -27,8 +28,15 @@ from defect_workflows.documents.defects import ChargedConfiguration, Origin
 from defect_workflows.documents.ingest import RefusedFrame
 from defect_workflows.documents.labels import Label, LabelSet, LevelOfTheory
 from defect_workflows.documents.warnings import LevelWarning
-from defect_workflows.errors import CalculationError, UnknownFidelityError
+from defect_workflows.errors import (
+    CalculationError,
+    DamagedDocumentError,
+    UnknownFidelityError,
+    UntrustedDocumentError,
+)
 from defect_workflows.fidelity import Fidelity, fidelity_of, is_standard
+
+logger = logging.getLogger(__name__)
 
 INGESTED = "ingested label"
 """Name of the documents of such labels in a store."""
@@ -278,9 +286,14 @@ def ingested_labels(
 
 
 def stored_labels(store: JobStore, criteria: dict[str, Any]) -> Iterator[Label]:
-    """Yield the labels among the documents of a store that match."""
-    decoder = MontyDecoder()
-    for document in store.query(criteria, properties=["output"], sort={"uuid": 1}):
-        output = decoder.process_decoded(document["output"])
+    """Yield the labels among the documents of a store that match; unreadable ones are dropped."""
+    # document by document: one that cannot be read does not hide the others
+    wanted = ["uuid", "name", "output"]
+    for document in store.docs_store.query(criteria, properties=wanted, sort={"uuid": 1}):
+        try:
+            output = decoded(document.get("output"), name_of(document))
+        except (DamagedDocumentError, UntrustedDocumentError) as error:
+            logger.error("dropped, as if it were not there: %s", error)
+            continue
         if isinstance(output, Label):
             yield output

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from defect_workflows.documents.base import Document
 from defect_workflows.documents.dataset import DatasetDocument
@@ -25,7 +27,9 @@ class CommitteeMember(Document):
     fingerprint: str = Field(description="Fingerprint of labels, settings, seed and start.")
     seed: int = Field(description="Seed of initialisation and batches.")
     sha256: str = Field(description="Hash of the model file; another file is refused unread.")
-    model: str = Field(description="The model file, base64. Lives in the 'data' store.")
+    model: str = Field(
+        description="Weights and the settings that build it, base64. Lives in the 'data' store."
+    )
     planned_epochs: int = Field(description="Epochs of the schedule.")
     epochs: int = Field(description="Epochs trained.")
     best_epoch: int = Field(description="Epoch whose weights, averaged over steps, were kept.")
@@ -38,6 +42,14 @@ class CommitteeMember(Document):
         default=None,
         description="Hash of the foundation model's file that it goes back to, if any.",
     )
+
+    @model_validator(mode="after")
+    def _intact(self) -> Self:
+        """Refuse a damaged model where it is read, so that it is trained again."""
+        found = hashlib.sha256(base64.b64decode(self.model)).hexdigest()
+        if found != self.sha256:
+            raise ValueError(f"model: found sha256 {found[:12]}, expected {self.sha256[:12]}")
+        return self
 
 
 class Baseline(Document):

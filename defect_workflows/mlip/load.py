@@ -1,4 +1,4 @@
-"""Trained models back from their bytes, which are unpickled only if they have the recorded hash."""
+"""Trained models back from their bytes, which are read only if they have the recorded hash."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import defect_workflows.mlip.quiet  # noqa: F401
 # isort: split
 import base64
 import hashlib
-import io
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from defect_workflows.errors import PotentialError
+from defect_workflows.mlip.weights import from_bytes
 
 if TYPE_CHECKING:
     from defect_workflows.documents.potential import CommitteeMember
@@ -39,9 +39,9 @@ def load_model(member: CommitteeMember, device: torch.device) -> Any:
     Raises
     ------
     PotentialError
-        If the bytes do not have the recorded hash: a model is a pickle, so it is refused unread.
+        If the bytes do not have the recorded hash, or are no weights with their settings.
     """
-    return _unpickled(_content(member), device)
+    return _model(_content(member), device)
 
 
 def kept_model(member: CommitteeMember, device: torch.device) -> Any:
@@ -68,13 +68,11 @@ def _content(member: CommitteeMember) -> bytes:
     return content
 
 
-def _unpickled(content: bytes, device: torch.device) -> Any:
-    # weights_only=False: MACE models are whole pickled modules; their hash vouches for them
-    model = torch.load(io.BytesIO(content), map_location=device, weights_only=False)
+def _model(content: bytes, device: torch.device) -> Any:
+    model = from_bytes(content)
     for parameter in model.parameters():
         parameter.requires_grad = False
-    # e3nn's compiled parts come back on the device they were saved from, whatever map_location says
     return model.to(device).double().eval()
 
 
-_kept = lru_cache(maxsize=KEPT)(_unpickled)
+_kept = lru_cache(maxsize=KEPT)(_model)

@@ -7,7 +7,6 @@ import defect_workflows.mlip.quiet  # noqa: F401
 # isort: split
 import base64
 import hashlib
-import io
 import math
 import os
 import warnings
@@ -43,6 +42,7 @@ from defect_workflows.mlip.localise import bulk_at_every_charge
 from defect_workflows.mlip.model import accelerated, build_model, plain
 from defect_workflows.mlip.optimise import Training
 from defect_workflows.mlip.presets import PRESETS, Preset
+from defect_workflows.mlip.weights import to_bytes
 
 if TYPE_CHECKING:
     from mace.data import AtomicData
@@ -288,12 +288,7 @@ def _set_atom_energies(model: Any, reference: Reference) -> None:
 
 
 def _dump(model: Any, reference: Reference) -> bytes:
-    """Return the model file: the pickled module, as every MACE tool reads it."""
+    """Return the model file: weights and the settings that build the model."""
     model = model.to("cpu").eval()
-    for parameter in model.parameters():
-        parameter.grad = None
-        parameter.requires_grad = False
     _set_atom_energies(model, reference)
-    buffer = io.BytesIO()
-    torch.save(model, buffer)
-    return buffer.getvalue()
+    return to_bytes(model)

@@ -10,14 +10,20 @@ from itertools import batched
 from pathlib import Path
 
 from jobflow import JobStore
-from monty.json import MontyDecoder
 
 from defect_workflows.campaign import Campaign
+from defect_workflows.decoding import read_output
 from defect_workflows.dft.ingest import stored_labels
 from defect_workflows.documents.campaign import CampaignResult, CostRecord
 from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.documents.labels import Label
-from defect_workflows.errors import CampaignError, InputError, MachineError
+from defect_workflows.errors import (
+    CampaignError,
+    DamagedDocumentError,
+    InputError,
+    MachineError,
+    UntrustedDocumentError,
+)
 from defect_workflows.makers.campaign import CampaignMaker
 from defect_workflows.report.jobs import campaign_fingerprint
 from defect_workflows.reuse import FINGERPRINT_FIELD
@@ -116,7 +122,11 @@ def finished_before(
         result = finished_result(workdir)
     except InputError:
         return None
-    return result if result.fingerprint == campaign_fingerprint(campaign) else None
+    if result.fingerprint != campaign_fingerprint(campaign):
+        return None
+    wanted = {record.fingerprint for record in result.dataset.labels}
+    found = {label.fingerprint for label in dataset_labels(workdir, result.dataset)}
+    return result if wanted <= found else None  # a damaged label is calculated again
 
 
 def check_machine(campaign: Campaign) -> None:
@@ -151,15 +161,14 @@ def finished_result(workdir: Path) -> CampaignResult:
     store = _store(workdir)
     store.connect()
     try:
-        output = store.get_output(done[-1].uuid, which=done[-1].job_index, load=True)
-        result = MontyDecoder().process_decoded(output)
+        result = read_output(store, done[-1].uuid, done[-1].job_index)
         if not isinstance(result, CampaignResult):
             result = CampaignResult.model_validate(result)
-    except ValueError as error:
+    except (ValueError, DamagedDocumentError, UntrustedDocumentError) as error:
         raise InputError(
-            f"{workdir}: holds a result of another version of this package "
-            f"({type(error).__name__}), expected one of this version: run the campaign again, "
-            "what was calculated is reused"
+            f"{workdir}: found a result that is damaged or of another version of this package: "
+            f"{' '.join(str(error).split())[:300]}: run the campaign again, what was calculated is "
+            "reused"
         ) from error
     return result.model_copy(update={"cost": _cost(records)})
 

@@ -9,15 +9,27 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobflow import JobStore
+
 from defect_workflows.dft.run import vasp_command
 from defect_workflows.errors import DefectWorkflowsError
-from defect_workflows.running.stores import ensure_writable, store_from_settings
-from defect_workflows.settings import PREFIX, Settings, read_settings, settings_file
+from defect_workflows.running.damage import damaged_results
+from defect_workflows.running.stores import embedded_store, ensure_writable, store_from_settings
+from defect_workflows.settings import (
+    PREFIX,
+    Settings,
+    open_store_file,
+    read_settings,
+    settings_file,
+)
 
 _PACKAGES = (
     "atomate2", "custodian", "doped", "fireworks", "jobflow", "mace-torch", "maggma", "pymatgen",
     "shakenbreak", "torch", "torch-sim-atomistic",
 )  # fmt: skip
+
+SHOWN = 5
+"""Damaged results that are named."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +42,14 @@ class Check:
     mend: str = ""
 
 
-def examine() -> list[Check]:
-    """Check settings, VASP command, POTCARs, store, device and versions."""
+def examine(workdir: Path | None = None) -> list[Check]:
+    """Check settings, VASP command, POTCARs, store, device and versions.
+
+    Parameters
+    ----------
+    workdir
+        Work folder whose results are looked through, beside those of the machine's store.
+    """
     try:
         settings = read_settings()
     except DefectWorkflowsError as error:
@@ -40,7 +58,8 @@ def examine() -> list[Check]:
         Check("settings", True, f"{settings_file()} and {PREFIX}* variables"),
         _vasp(settings),
         _potcars(settings),
-        _store(settings),
+        *_store(settings),
+        *([] if workdir is None else _workdir(workdir)),
         _device(),
         _rehearsal(),
         *_versions(),
@@ -69,18 +88,43 @@ def _potcars(settings: Settings) -> Check:
     return Check("POTCARs", True, str(found))
 
 
-def _store(settings: Settings) -> Check:
+def _store(settings: Settings) -> list[Check]:
     try:
         store = store_from_settings(settings)
         if store is None:
-            return Check("store", True, "none set: `run` keeps an embedded one in its work folder")
-        if settings.store is not None and settings.store.expanduser().stat().st_mode & 0o077:
+            found = "none set: `run` keeps an embedded one in its work folder"
+            return [Check("store", True, found)]
+        if open_store_file() is not None:
             mend = f"chmod 600 {settings.store}: it may hold credentials"
-            return Check("store", False, f"{settings.store} can be read by others", mend)
+            return [Check("store", False, f"{settings.store} can be read by others", mend)]
         ensure_writable(store)
+        return [Check("store", True, str(settings.store)), _results(store)]
     except DefectWorkflowsError as error:
-        return Check("store", False, str(error), "start the database, or correct the store file")
-    return Check("store", True, str(settings.store))
+        mend = "start the database, or correct the store file"
+        return [Check("store", False, str(error), mend)]
+
+
+def _workdir(workdir: Path) -> list[Check]:
+    """Look through the results in the embedded store of a work folder."""
+    if not (workdir / "store.sqlite").is_file():
+        mend = "name a work folder of `run` or `ingest`"
+        return [Check("results", False, f"{workdir} holds no store.sqlite", mend)]
+    store = embedded_store(workdir)
+    try:
+        store.connect()
+        return [_results(store)]
+    except DefectWorkflowsError as error:
+        return [Check("results", False, str(error), "move store.sqlite away and run again")]
+
+
+def _results(store: JobStore) -> Check:
+    """Check that every result in a store can be read."""
+    total, damaged = damaged_results(store)
+    if not damaged:
+        return Check("results", True, f"{total} in the store, all can be read")
+    more = f" and {len(damaged) - SHOWN} more" if len(damaged) > SHOWN else ""
+    mend = "run the campaign again: they are left out and computed again"
+    return Check("results", False, "; ".join(damaged[:SHOWN]) + more, mend)
 
 
 def _device() -> Check:

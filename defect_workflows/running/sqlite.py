@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 import re
 import sqlite3
 import threading
@@ -19,6 +21,8 @@ from monty.json import jsanitize
 
 from defect_workflows.errors import MachineError, StoreNotWritableError
 
+logger = logging.getLogger(__name__)
+
 BUSY_TIMEOUT = 60.0  # s that a writer waits for another one
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _FIELD = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -28,10 +32,11 @@ class SQLiteStore(Store):
     """Documents as JSON in one table of an SQLite file.
 
     Every update is one transaction, on disk before the call returns: a killed process leaves all of
-    it or nothing. Equality (and ``$in``) on an indexed field is answered by SQLite; whatever
-    else the criteria ask is answered by maggma's own `MemoryStore` on the documents that remain, so
-    queries mean what they mean there. The file must lie on a disk of the machine that runs:
-    SQLite's write-ahead log does not work across machines.
+    it or nothing. Each document has a digest: one that is no longer what was written is damaged, is
+    named in the log, and counts as not there. Equality (and ``$in``) on an indexed field is
+    answered by SQLite; whatever else the criteria ask is answered by maggma's own `MemoryStore` on
+    the documents that remain, so queries mean what they mean there. The file must lie on a disk of
+    the machine that runs: SQLite's write-ahead log does not work across machines.
 
     Parameters
     ----------
@@ -65,6 +70,7 @@ class SQLiteStore(Store):
         self._connection: sqlite3.Connection | None = None
         self._lock = threading.RLock()
         self._indexed: set[str] = set()
+        self._damaged: set[int] = set()
         super().__init__(key=key)
 
     @property
@@ -93,8 +99,13 @@ class SQLiteStore(Store):
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute(
                 f"CREATE TABLE IF NOT EXISTS {self.collection_name} "
-                "(id INTEGER PRIMARY KEY, document TEXT NOT NULL)"
+                "(id INTEGER PRIMARY KEY, document TEXT NOT NULL, digest TEXT)"
             )
+            columns = self._connection.execute(f"PRAGMA table_info({self.collection_name})")
+            if "digest" not in {column[1] for column in columns}:  # of an earlier version
+                self._connection.execute(
+                    f"ALTER TABLE {self.collection_name} ADD COLUMN digest TEXT"
+                )
             for field in {self.key, *self.indexed_fields}:
                 self.ensure_index(field)
 
@@ -164,16 +175,18 @@ class SQLiteStore(Store):
         for document in documents:
             document.pop("_id", None)
             text = json_util.dumps(document, json_options=json_util.RELAXED_JSON_OPTIONS)
-            rows.append(({name: document[name] for name in keys}, text))
+            values = (text, _digest(text.encode()))
+            rows.append(({name: document[name] for name in keys}, values))
+        table = self.collection_name
         with self._transaction() as connection:
-            for criteria, text in rows:
+            for criteria, values in rows:
                 present = self.query_one(criteria, properties=["_id"])
                 if present is None:
-                    statement = f"INSERT INTO {self.collection_name} (document) VALUES (?)"
-                    connection.execute(statement, (text,))
+                    statement = f"INSERT INTO {table} (document, digest) VALUES (?, ?)"
+                    connection.execute(statement, values)
                 else:
-                    statement = f"UPDATE {self.collection_name} SET document = ? WHERE id = ?"
-                    connection.execute(statement, (text, present["_id"]))
+                    statement = f"UPDATE {table} SET document = ?, digest = ? WHERE id = ?"
+                    connection.execute(statement, (*values, present["_id"]))
 
     def remove_docs(self, criteria: dict) -> None:
         """Remove the documents that match."""
@@ -193,6 +206,10 @@ class SQLiteStore(Store):
                 )
             except sqlite3.IntegrityError:
                 return False
+            except sqlite3.OperationalError as error:
+                if "malformed JSON" not in str(error):
+                    raise
+                return False  # a damaged document: Python looks through all of them instead
             self._indexed.add(key)
         return True
 
@@ -225,12 +242,26 @@ class SQLiteStore(Store):
             if wanted is not None:
                 conditions.append(f"{_extract(field)} IN ({', '.join('?' * len(wanted))})")
                 values.extend(wanted)
-        query = f"SELECT id, document FROM {self.collection_name}"
+        # as bytes: damage need not be text any more
+        query = f"SELECT id, CAST(document AS BLOB), digest FROM {self.collection_name}"
         if conditions:
             query += f" WHERE {' AND '.join(conditions)}"
         with self._lock, self._typed_errors():
             rows = self._collection.execute(f"{query} ORDER BY id", values).fetchall()
-        return {id_: _decoded(text) for id_, text in rows}
+        found = {}
+        for id_, text, digest in rows:
+            document = _decoded(text, digest)
+            if isinstance(document, dict):
+                found[id_] = document
+            elif id_ not in self._damaged:
+                self._damaged.add(id_)
+                logger.error("%s: dropped row %d, which is damaged (%s)", self.name, id_, document)
+        return found
+
+    def damaged(self) -> list[int]:
+        """Return the rows that cannot be read."""
+        self._rows(None)
+        return sorted(self._damaged)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -282,9 +313,20 @@ def sqlite_error(what: str, error: Exception, mend: str) -> Exception:
     return StoreNotWritableError(f"{what}: is damaged ({error}): {mend}")
 
 
-def _decoded(text: str) -> dict:
-    # BSON's own types and NaN are written as {"$type": ...}; without one, plain JSON is faster
-    return json_util.loads(text) if '"$' in text else json.loads(text)
+def _digest(text: bytes) -> str:
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
+
+
+def _decoded(text: bytes, digest: str | None) -> dict | str:
+    """Return a document, or why it is none; those of an earlier version have no digest."""
+    if digest is not None and _digest(text) != digest:
+        return "another digest than it was written with"
+    try:
+        # BSON's own types and NaN are written as {"$type": ...}; without one, plain JSON is faster
+        document = json_util.loads(text.decode()) if b'"$' in text else json.loads(text)
+    except Exception as error:  # what damage may look like to JSON and BSON
+        return f"{type(error).__name__}: {str(error)[:100]}"
+    return document if isinstance(document, dict) else f"found {type(document).__name__}"
 
 
 def _top_level_fields(names: list[str]) -> set[str] | None:

@@ -11,6 +11,7 @@ from maggma.core import Store
 from maggma.stores import GridFSStore, MemoryStore, MongoStore
 from pymongo.errors import PyMongoError
 
+from defect_workflows.decoding import CheckedJobStore, checked
 from defect_workflows.errors import InputError, StoreNotWritableError
 from defect_workflows.reuse import FINGERPRINT_FIELD
 from defect_workflows.running.sqlite import SQLiteStore
@@ -34,7 +35,7 @@ def embedded_store(workdir: Path) -> JobStore:
         With the additional store ``data``.
     """
     path = str(Path(workdir) / "store.sqlite")
-    return JobStore(
+    return CheckedJobStore(
         SQLiteStore(path, "outputs", indexed_fields=[FINGERPRINT_FIELD]),
         additional_stores={
             DATA_STORE: SQLiteStore(path, "data", indexed_fields=["job_uuid"], key="blob_uuid")
@@ -74,7 +75,7 @@ def mongo_store(
         "password": password,
         "auth_source": auth_source,
     }
-    return JobStore(
+    return CheckedJobStore(
         MongoStore(collection_name="outputs", **where),
         additional_stores={DATA_STORE: GridFSStore(collection_name="outputs_data", **where)},
     )
@@ -103,7 +104,7 @@ def store_from_settings(settings: Settings) -> JobStore | None:
         raise InputError(f"{path}: additional_stores: found {found}, {expected}")
     for part in parts(store):
         _check_portable(part, path)
-    return store
+    return checked(store)
 
 
 def _without_values(error: Exception) -> str:

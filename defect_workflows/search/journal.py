@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 from monty.json import MontyEncoder
 from pymatgen.core import Structure
 
+from defect_workflows.decoding import check
+from defect_workflows.errors import UntrustedDocumentError
+
 if TYPE_CHECKING:
     from defect_workflows.search.relax import Relaxation
 
@@ -91,7 +94,10 @@ class Journal:
         for line in rest:
             try:
                 key, content = json.loads(line)
+                check(content, str(self.path))  # pymatgen decodes what its sites carry
                 known[key] = content
             except ValueError:  # a search was killed while it wrote
                 continue
+            except UntrustedDocumentError as error:
+                logger.warning("a line of journal %s ignored (%s)", self.path, error)
         return known

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Callable
 
 import numpy as np
@@ -20,6 +19,7 @@ from defect_workflows.mlip import assemble, train
 from defect_workflows.mlip.load import load_model
 from defect_workflows.mlip.localise import bulk_at_every_charge
 from defect_workflows.mlip.predict import Potential
+from defect_workflows.mlip.weights import to_bytes
 
 from .solid import TINY
 
@@ -44,9 +44,7 @@ def variant(
 def tampered(member: CommitteeMember, change: Callable[[torch.nn.Module], None]) -> CommitteeMember:
     model = load_model(member, CPU)
     change(model)
-    buffer = io.BytesIO()
-    torch.save(model, buffer)
-    content = buffer.getvalue()
+    content = to_bytes(model)
     return member.model_copy(
         update={
             "model": base64.b64encode(content).decode(),

@@ -10,6 +10,7 @@ import torch
 
 from defect_workflows.documents.potential import CommitteeMember
 from defect_workflows.errors import PotentialError
+from defect_workflows.mlip import load
 from defect_workflows.mlip.load import kept_model, load_model
 
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ def test_a_loaded_model_is_moved_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> 
             return self
 
     saved = CompiledPart()
-    monkeypatch.setattr(torch, "load", lambda *_, **__: saved)
+    monkeypatch.setattr(load, "from_bytes", lambda _: saved)
     content = b"a model"
     member = CommitteeMember.model_construct(
         seed=1,

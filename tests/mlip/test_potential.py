@@ -20,6 +20,7 @@ from defect_workflows.errors import MissingChargeError, PotentialError, UnknownF
 from defect_workflows.mlip import assemble, train
 from defect_workflows.mlip.load import load_model
 from defect_workflows.mlip.predict import Potential
+from defect_workflows.mlip.weights import to_bytes
 
 from .solid import TINY, energy_and_forces
 
@@ -35,9 +36,7 @@ def changed(member: CommitteeMember, change: Callable[[torch.nn.Module], None]) 
     """A member whose model file was tampered with, with a hash that fits."""
     model = load_model(member, CPU)
     change(model)
-    buffer = io.BytesIO()
-    torch.save(model, buffer)
-    content = buffer.getvalue()
+    content = to_bytes(model)
     return member.model_copy(
         update={
             "model": base64.b64encode(content).decode(),
@@ -267,18 +266,40 @@ def test_a_document_survives_the_store(document: PotentialDocument, structure: S
 # what it refuses, in one line each
 
 
-def test_another_file_is_refused_unread(document: PotentialDocument) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple:
-            return (pytest.fail, ("the file was unpickled",))
+class Bomb:
+    def __reduce__(self) -> tuple:
+        return (pytest.fail, ("the file was unpickled",))
 
+
+def saved(content: object) -> bytes:
     buffer = io.BytesIO()
-    torch.save(Bomb(), buffer)
-    member = document.members[0].model_copy(
-        update={"model": base64.b64encode(buffer.getvalue()).decode()}
+    torch.save(content, buffer)
+    return buffer.getvalue()
+
+
+def test_another_file_is_refused_unread(document: PotentialDocument) -> None:
+    update = {"model": base64.b64encode(saved(Bomb())).decode()}
+    broken = document.model_copy(
+        update={"members": [document.members[0].model_copy(update=update)]}
     )
-    broken = document.model_copy(update={"members": [member]})
     with pytest.raises(PotentialError, match=r"^model of seed 1: found sha256 .*refused unread$"):
+        Potential.from_document(broken, "cpu")
+
+
+@pytest.mark.parametrize("within", ["alone", "settings", "weights"])
+def test_a_file_whose_hash_was_changed_with_it_executes_nothing(
+    document: PotentialDocument, within: str
+) -> None:
+    good = torch.load(io.BytesIO(base64.b64decode(document.members[0].model)), weights_only=True)
+    content = saved(Bomb() if within == "alone" else {**good, within: Bomb()})
+    update = {
+        "model": base64.b64encode(content).decode(),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+    broken = document.model_copy(
+        update={"members": [document.members[0].model_copy(update=update)]}
+    )
+    with pytest.raises(PotentialError, match=r"^model file: found UnpicklingError: .*train again$"):
         Potential.from_document(broken, "cpu")
 
 

@@ -34,7 +34,7 @@ def test_a_result_of_another_version_is_one_line(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(campaign, "job_records", lambda workdir: [record])
     monkeypatch.setattr(campaign, "_store", lambda workdir: store)
-    with pytest.raises(InputError, match="result of another version") as raised:
+    with pytest.raises(InputError, match="of another version of this package") as raised:
         campaign.finished_result(tmp_path)
     assert "\n" not in str(raised.value)
 
@@ -58,6 +58,11 @@ def test_labels_of_a_data_set_are_found_in_the_store(tmp_path, monkeypatch):
             store.update(record, key=["uuid", "index"])
     monkeypatch.setattr(campaign, "_store", lambda workdir: store)
     monkeypatch.setattr(campaign, "LABELS_AT_ONCE", 4)
+    for number, damage in ((0, {"energy": "much"}), (1, {"forces": [1]}), (2, {"@module": "os"})):
+        # damaged ones beside them hide none
+        output = jsanitize(labels[number], strict=True) | damage
+        record = {"uuid": f"damaged {number}", "index": 1, "output": output}
+        store.update(record, key=["uuid", "index"])
     wanted = labels[:7]
     found = campaign.dataset_labels(tmp_path, make_dataset(wanted, [], {}))
     by_fingerprint = {label.fingerprint: label for label in found}
@@ -73,13 +78,18 @@ def test_labels_of_a_data_set_are_found_in_the_store(tmp_path, monkeypatch):
         ("another code", False),
         ("finished calculations to read", False),
         ("no result in the store", False),
+        ("a damaged label", False),
     ],
 )
 def test_a_result_counts_only_if_nothing_has_changed(
     tmp_path, monkeypatch, repository, change, found
 ):
     asked = Campaign.from_file(repository / "flows/MgO_v_O/campaign.yaml")
-    result = SimpleNamespace(fingerprint=campaign_fingerprint(asked))
+    labels = [SimpleNamespace(fingerprint=name) for name in "ab"]
+    dataset = SimpleNamespace(labels=labels)
+    result = SimpleNamespace(fingerprint=campaign_fingerprint(asked), dataset=dataset)
+    read = labels[:1] if change == "a damaged label" else labels
+    monkeypatch.setattr(campaign, "dataset_labels", lambda workdir, dataset: read)
     state = "waiting" if change == "a job was left to do" else "reused"
     record = JobRecord(
         uuid="summary", job_index=1, name="summarise", stage="levels", state=state, directory=""

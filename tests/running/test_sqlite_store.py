@@ -1,3 +1,4 @@
+import sqlite3
 import subprocess
 import sys
 from datetime import datetime
@@ -186,3 +187,56 @@ def test_store_from_settings(tmp_path: Path) -> None:
     file.write_text(f"{docs}additional_stores:\n  data: {part.format(tmp_path, 'blob_uuid')}\n")
     store = store_from_settings(Settings(store=file))
     assert isinstance(store.docs_store, SQLiteStore)
+
+
+def broken(store: SQLiteStore, uuid: str, change: str) -> None:
+    """Change what is on the disk, past the store."""
+    condition = f"json_extract(document, '$.uuid') = '{uuid}'"
+    store._collection.execute(f"UPDATE {store.collection_name} SET {change} WHERE {condition}")
+
+
+DAMAGE = {
+    "a flipped byte in a number": "document = replace(document, '234.5', '134.5')",
+    "a flipped byte in text": "document = replace(document, 'flipped', 'flippee')",
+    "its digest": "digest = 'a' || substr(digest, 2)",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_document_is_dropped_and_named(tmp_path: Path, damage, caplog) -> None:
+    store = make(tmp_path)
+    good = {"uuid": "good", "energy": -234.5, "text": "flipped"}
+    store.update([good, {**good, "uuid": "bad"}])
+    broken(store, "bad", DAMAGE[damage])
+    assert without_id(store.query()) == without_id([good])
+    assert store.query_one({"uuid": "bad"}) is None
+    assert store.count({"uuid": "bad"}) == 0
+    (record,) = caplog.records  # named once
+    assert "dropped row 2, which is damaged" in record.getMessage()
+    assert store.damaged() == [2]
+    store.update({**good, "uuid": "bad", "energy": 1.0})
+    assert store.query_one({"uuid": "bad"})["energy"] == 1.0
+    store.remove_docs({"uuid": "bad"})
+    assert store.count({"uuid": "bad"}) == 0
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"[1]", b"\xff\xfe{}", b'{"$date": {}}', b"[" * 100_000, b'{"uuid": nul']
+)
+def test_what_is_no_document_is_dropped(tmp_path: Path, text: bytes, caplog) -> None:
+    """Of an earlier version, without digest: with whatever a disk has made of it."""
+    path = tmp_path / "old.sqlite"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE documents (id INTEGER PRIMARY KEY, document TEXT)")
+        rows = [(b'{"uuid": "good"}',), (text,)]
+        connection.executemany("INSERT INTO documents (document) VALUES (CAST(? AS TEXT))", rows)
+    connection.close()
+    store = SQLiteStore(str(path))
+    store.connect()
+    assert [document["uuid"] for document in store.query()] == ["good"]
+    assert store.damaged() == [2]
+    store.update([{"uuid": "good", "n": 1}, {"uuid": "new"}])
+    assert {document["uuid"]: document.get("n") for document in store.query()} == {
+        "good": 1,
+        "new": None,
+    }
