@@ -11,7 +11,13 @@ from pymatgen.core import Element, Structure
 from defect_workflows.charge import as_charge
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.errors import InputError, InvalidChargeError
-from defect_workflows.userfile import Section, check_dielectric, read_file
+from defect_workflows.userfile import (
+    Section,
+    check_dielectric,
+    check_potentials,
+    dielectric_tensor,
+    read_file,
+)
 
 PotcarFunctional = Literal["PBE", "PBE_52", "PBE_54", "PBE_64", "LDA", "LDA_52", "LDA_54"]
 ChargeEmbedding = Literal["categorical", "continuous"]
@@ -308,9 +314,10 @@ class ConvergenceSettings(Section):
 class LevelSettings(Section):
     """Corrections and thermodynamics."""
 
-    dielectric: float | tuple[float, float, float] | Matrix3D = Field(
-        default=10.0,
-        description="Dielectric constant or tensor, high-frequency + ionic. Give your host's own!",
+    dielectric: float | tuple[float, float, float] | Matrix3D | Literal["none"] = Field(
+        description="REQUIRED: dielectric constant or tensor of your host, high-frequency + ionic, in "
+        "the axes of its file: number, three numbers or 3x3. No default: corrections of charged "
+        "states scale with its inverse. 'none': charged states stay uncorrected.",
     )
     correction: Literal["eFNV", "FNV", "none"] = Field(
         default="eFNV", description="Finite-size correction of charged states."
@@ -320,11 +327,50 @@ class LevelSettings(Section):
     )
     temperature: float = Field(default=300.0, gt=0, description="Temperature in K.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_correct(cls, value: Any) -> Any:
+        """Let the validator of the field speak where it is missing."""
+        if isinstance(value, dict) and value.get("dielectric") is None:
+            return value | {"dielectric": "none" if value.get("correction") == "none" else None}
+        return value
+
+    @field_validator("dielectric", mode="before")
+    @classmethod
+    def _dielectric_form(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError(
+                "found nothing, expected the host's dielectric constant or tensor (high-frequency + "
+                "ionic), or none: charged states stay uncorrected"
+            )
+        if isinstance(value, str) and value.strip().lower() == "none":
+            return "none"
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number and not (isinstance(value, list | tuple) and len(value) == 3):
+            raise ValueError("expected a number, three numbers, 3x3 or none")
+        return value
+
     @field_validator("dielectric")
     @classmethod
     def _positive(cls, value: Any) -> Any:
-        check_dielectric(value)
+        if value != "none":
+            check_dielectric(value)
         return value
+
+    @field_validator("chemical_potentials", mode="before")
+    @classmethod
+    def _potentials(cls, value: Any) -> Any:
+        return check_potentials(value) if isinstance(value, dict) else value
+
+    @property
+    def tensor(self) -> Matrix3D | None:
+        """Dielectric tensor; None where charged states stay uncorrected."""
+        return None if self.dielectric == "none" else dielectric_tensor(self.dielectric)
+
+    @property
+    def scheme(self) -> Literal["eFNV", "FNV", "none"]:
+        """Correction that is made: none without a dielectric tensor."""
+        return "none" if self.dielectric == "none" else self.correction
 
 
 class Campaign(Section):
@@ -344,7 +390,15 @@ class Campaign(Section):
     potential: PotentialSettings = Field(default_factory=PotentialSettings)
     search: SearchSettings = Field(default_factory=SearchSettings)
     convergence: ConvergenceSettings = Field(default_factory=ConvergenceSettings)
-    levels: LevelSettings = Field(default_factory=LevelSettings)
+    levels: LevelSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _levels_given(cls, value: Any) -> Any:
+        """Name the key that is missing rather than its section."""
+        if isinstance(value, dict) and value.get("levels") is None:
+            return value | {"levels": {}}
+        return value
 
     @classmethod
     def from_file(cls, path: Path | str) -> Campaign:

@@ -11,7 +11,6 @@ from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
 from defect_workflows.makers.campaign import EXCHANGES, LONGER_WAY
 from defect_workflows.makers.verification import hse06_frames
-from defect_workflows.userfile import dielectric_tensor
 
 
 class PlannedStep(Document):
@@ -46,7 +45,7 @@ def make_plan(campaign: Campaign) -> Plan:
         campaign.host_structure(),
         campaign.supercell,
         campaign.defects,
-        dielectric_tensor(campaign.levels.dielectric),
+        campaign.levels.tensor,
     )
     states = len(found.states)
     sampled = campaign.sampling.per_state * states + campaign.sampling.bulk

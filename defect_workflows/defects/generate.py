@@ -72,7 +72,7 @@ def generate(
     primitive: Structure,
     supercell_settings: SupercellSettings,
     defect_settings: DefectSettings,
-    dielectric: Matrix3D,
+    dielectric: Matrix3D | None,
 ) -> DefectSet:
     """Return the host and every defect state that a campaign asks for.
 
@@ -83,7 +83,7 @@ def generate(
     supercell_settings, defect_settings
         Which supercell, which defects in which charge states.
     dielectric
-        Dielectric tensor, high-frequency + ionic.
+        Dielectric tensor, high-frequency + ionic; None where charged states stay uncorrected.
 
     Raises
     ------
