@@ -102,9 +102,7 @@ def generated(campaign: Campaign, supercell: list[int] | None = None) -> DefectS
     settings = campaign.supercell
     if supercell is not None:
         settings = type(settings)(**settings.model_dump() | {"matrix": supercell})
-    return generate(
-        campaign.host_structure(), settings, campaign.defects, campaign.levels.tensor
-    )
+    return generate(campaign.host_structure(), settings, campaign.defects, campaign.levels.tensor)
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from defect_workflows.errors import DefectWorkflowsError, InputError
+from defect_workflows.errors import DefectWorkflowsError, InputError, SettingError
 
 if TYPE_CHECKING:
     from defect_workflows.documents.campaign import CampaignResult
@@ -52,10 +53,10 @@ def init(
     ),
 ) -> None:
     """Write a commented campaign for a structure file."""
-    from defect_workflows.campaign import Campaign
+    from defect_workflows.host import read_host
     from defect_workflows.template import campaign_template
 
-    structure = Campaign(host=host).host_structure()
+    structure = read_host(host)
     if output.exists():
         raise InputError(f"{output}: exists already, expected a new file")
     relative = Path(os.path.relpath(host.absolute(), output.absolute().parent))
@@ -65,7 +66,7 @@ def init(
         raise InputError(f"{output}: cannot be written ({error.strerror})") from None
     console.print(
         f"{output}: campaign for {structure.composition.reduced_formula}. "
-        f"Next: defect-workflows plan {output}"
+        f"Next: give levels.dielectric there, then defect-workflows plan {output}"
     )
 
 
@@ -80,7 +81,8 @@ def plan(
     from defect_workflows.campaign import Campaign
     from defect_workflows.plan import make_plan
 
-    found = make_plan(Campaign.from_file(campaign_file))
+    with _naming(campaign_file):
+        found = make_plan(Campaign.from_file(campaign_file))
     table = Table(title=f"{found.host}, {found.atoms} atoms: {len(found.states)} defect states")
     for heading in ("stage", "what", "PBE single points", "HSE06 single points"):
         table.add_column(heading, justify="right" if "points" in heading else "left")
@@ -114,7 +116,7 @@ def run(
     if result is not None:
         console.print(f"{workdir}: finished before, nothing has changed since", soft_wrap=True)
     else:
-        with StageProgress(console) as progress:
+        with _naming(campaign_file), StageProgress(console) as progress:
             result = run_campaign(campaign, workdir, rehearse=rehearse, on_event=progress.update)
     _write(workdir, result)
 
@@ -155,7 +157,8 @@ def submit(
 
     if manager != "fireworks":
         raise InputError(f"--manager: found {manager!r}, expected fireworks")
-    numbers = submit_campaign(Campaign.from_file(campaign_file), worker=worker)
+    with _naming(campaign_file):
+        numbers = submit_campaign(Campaign.from_file(campaign_file), worker=worker)
     console.print(f"{len(numbers)} jobs on the LaunchPad; more will follow as the graph grows.")
 
 
@@ -240,6 +243,15 @@ def report(
     from defect_workflows.running.campaign import finished_result
 
     _write(workdir, finished_result(workdir))
+
+
+@contextmanager
+def _naming(campaign_file: Path) -> Iterator[None]:
+    """Put the campaign file before what is wrong with a setting in it."""
+    try:
+        yield
+    except SettingError as error:
+        raise InputError(f"{campaign_file}: {error}") from error
 
 
 def _write(workdir: Path, result: CampaignResult) -> None:

@@ -14,6 +14,7 @@ from pymatgen.io.registry import get_structure_format
 
 from defect_workflows.errors import InputError
 from defect_workflows.moments import collinear_moments, with_moments
+from defect_workflows.vacuum import vacuum_geometry
 
 SHORTEST_CONTACT = 0.5
 """Atoms closer than this share of the sum of their covalent radii are on top of each other."""
@@ -56,6 +57,10 @@ def read_host(path: Path) -> Structure:
         structure = _read(path)
         _check_sites(structure)
         _check_charge(structure)
+        if (geometry := vacuum_geometry(structure)) is not None:
+            raise _RefusedError(
+                f"found vacuum (a {geometry}), expected a crystal in three directions"
+            )
         _check_not_metal(structure)
         moments = collinear_moments(structure)
     except _RefusedError as error:

@@ -1,6 +1,6 @@
 """Magnetic moments of sites: carried from the host to every INCAR, whatever happens to the atoms.
 
-A structure with a magnetic order has the site property ``magmom``, in Bohr magnetons, on every site;
+A structure with a magnetic order has the site property ``magmom`` on every site, in Bohr magnetons;
 one without has none, and VASP begins with its own default.
 """
 
@@ -40,7 +40,8 @@ def with_moments(structure: Structure, moments: Sequence[float] | None) -> Struc
         If there is not one moment for each site.
     """
     copy = structure.copy()
-    copy.remove_site_property(SITE_KEY)
+    if SITE_KEY in structure.site_properties:
+        copy.remove_site_property(SITE_KEY)
     if moments is not None:
         if len(moments) != len(structure):
             raise ValueError(f"moments: found {len(moments)}, expected {len(structure)}")

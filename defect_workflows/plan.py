@@ -11,6 +11,7 @@ from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
 from defect_workflows.makers.campaign import EXCHANGES, LONGER_WAY
 from defect_workflows.makers.verification import hse06_frames
+from defect_workflows.precheck import check_campaign
 
 
 class PlannedStep(Document):
@@ -39,10 +40,10 @@ def make_plan(campaign: Campaign) -> Plan:
     Raises
     ------
     InputError
-        As `generate`.
+        As `check_campaign` and `generate`.
     """
     found = generate(
-        campaign.host_structure(),
+        check_campaign(campaign),
         campaign.supercell,
         campaign.defects,
         campaign.levels.tensor,

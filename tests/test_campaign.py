@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.errors import InputError
+from defect_workflows.host import read_host
 from defect_workflows.template import campaign_template
 from defect_workflows.userfile import dielectric_tensor
 
@@ -36,7 +37,7 @@ def read(tmp_path: Path, text: str) -> Campaign:
         ("host: a\nsupercell: {min_atoms: 9, max_atoms: 8}", "min_atoms 9 is above max_atoms 8"),
         ("host: a\npotential: {committee: 1}", "potential.committee"),
         (
-            "host: a\npotential: {foundation: b.model}",
+            "host: a\npotential: {foundation: b.model}\nlevels: {dielectric: 9}",
             "foundation: found no file b.model",
         ),
         ("sampling: {}", "host: missing"),
@@ -89,14 +90,17 @@ def test_bad_hosts(tmp_path, content, expected):
     if content is not None:
         host.write_text(content)
     with pytest.raises(InputError, match=expected) as caught:
-        Campaign(host=host).host_structure()
+        read_host(host)
     assert "host.cif" in str(caught.value)
 
 
 def test_the_template_holds_every_default(tmp_path):
     text = campaign_template(Path("host.vasp"))
+    with pytest.raises(InputError, match=r"campaign.yaml: levels.dielectric: found nothing, exp"):
+        read(tmp_path, text)
+    text = text.replace("dielectric:\n", "dielectric: 9.8\n")
     campaign = read(tmp_path, text)
-    assert campaign == Campaign(host=tmp_path / "host.vasp")
+    assert campaign == Campaign(host=tmp_path / "host.vasp", levels={"dielectric": 9.8})
     written = yaml.safe_load(text)
     for name in Campaign.model_fields:
         assert name in written

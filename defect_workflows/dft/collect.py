@@ -49,7 +49,7 @@ def collect(
             f"{settings.max_refused_share:.0%}; the first: {refused[0].fidelity} of "
             f"{refused[0].configuration.origin.family}: {refused[0].reason}"
         )
-    check_one_level_of_theory(kept)
+    check_one_level_of_theory(kept, settings.differing)
     return LabelSet(labels=kept, refused=refused)
 
 

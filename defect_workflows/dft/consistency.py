@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -130,8 +130,17 @@ def consistency_warnings(
     ]
 
 
-def check_one_level_of_theory(labels: Sequence[Label]) -> None:
+def check_one_level_of_theory(
+    labels: Sequence[Label], differing: Collection[str] = frozenset()
+) -> None:
     """Check that labels of a fidelity agree, and fidelities but for the functional.
+
+    Parameters
+    ----------
+    labels
+        The labels.
+    differing
+        Further settings in which the user asked the fidelities to differ (`DftSettings.differing`).
 
     Raises
     ------
@@ -144,14 +153,17 @@ def check_one_level_of_theory(labels: Sequence[Label]) -> None:
             cells = cell_difference(
                 reference.configuration.structure, label.configuration.structure
             )
-            found: list[object] = list(
-                differences(
+            across = fidelity != label.fidelity
+            found: list[object] = [
+                item
+                for item in differences(
                     reference.level_of_theory,
                     label.level_of_theory,
-                    across_fidelities=fidelity != label.fidelity,
+                    across_fidelities=across,
                     same_cell=not cells,
                 )
-            )
+                if not (across and item.setting in differing)
+            ]
             if reference.rehearsal != label.rehearsal:
                 found.append("one of them is a rehearsal's")
             if found:

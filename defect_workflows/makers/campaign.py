@@ -98,7 +98,9 @@ class CampaignMaker(Maker):
         )
         host = staged(self.verified_points.make(defects.output.pristine), "host")
         ingested = (
-            [staged(take_ingested(defects.output), "label")] if campaign.training.ingested else []
+            [staged(take_ingested(defects.output, campaign.dft), "label")]
+            if campaign.training.ingested
+            else []
         )
         reference = staged(
             collect_labels(

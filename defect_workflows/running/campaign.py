@@ -11,6 +11,7 @@ from pathlib import Path
 
 from jobflow import JobStore
 from monty.json import MontyDecoder
+from pymatgen.core import Structure
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.dft.ingest import stored_labels
@@ -19,6 +20,7 @@ from defect_workflows.documents.dataset import DatasetDocument
 from defect_workflows.documents.labels import Label
 from defect_workflows.errors import CampaignError, InputError
 from defect_workflows.makers.campaign import CampaignMaker
+from defect_workflows.precheck import campaign_elements, check_campaign
 from defect_workflows.report.jobs import campaign_fingerprint
 from defect_workflows.reuse import FINGERPRINT_FIELD
 from defect_workflows.running import fireworks
@@ -64,10 +66,11 @@ def run_campaign(
     CampaignError
         If a job failed; names stage, job and reason.
     """
-    flow = CampaignMaker.from_campaign(campaign).make()
     refuse_other(workdir, campaign, rehearse)
+    host = check_campaign(campaign)
+    flow = CampaignMaker.from_campaign(campaign).make()
     with _environment(workdir, campaign, rehearse):
-        check_machine(campaign)
+        check_machine(campaign, host)
         claim(workdir, campaign, rehearse)
         store = _store(workdir)
         _ingest(campaign, store)
@@ -110,8 +113,8 @@ def finished_before(
     return result if result.fingerprint == campaign_fingerprint(campaign) else None
 
 
-def check_machine(campaign: Campaign) -> None:
-    """Check, before anything runs, that VASP and the POTCARs of the host are there.
+def check_machine(campaign: Campaign, host: Structure) -> None:
+    """Check, before anything runs, that VASP and the POTCARs of every element are there.
 
     Raises
     ------
@@ -122,8 +125,7 @@ def check_machine(campaign: Campaign) -> None:
 
     settings = read_settings()
     vasp_command(settings)
-    elements = [element.symbol for element in campaign.host_structure().composition.elements]
-    check_potcars(campaign.dft, [*elements, *campaign.defects.extrinsic], settings)
+    check_potcars(campaign.dft, campaign_elements(campaign, host), settings)
 
 
 def finished_result(workdir: Path) -> CampaignResult:
@@ -188,8 +190,10 @@ def submit_campaign(campaign: Campaign, worker: str | None = None) -> list[int]:
     Raises
     ------
     InputError
-        If it learns from finished calculations and the settings name no store to put them in.
+        If a setting does not fit the host, or it learns from finished calculations and the settings
+        name no store to put them in.
     """
+    check_campaign(campaign)
     flow = CampaignMaker.from_campaign(campaign).make()
     if campaign.training.ingested:
         _ingest(campaign, _machine_store())
