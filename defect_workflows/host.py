@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
+from monty.io import zopen
 from pymatgen.core import Element, Structure
 from pymatgen.io.cif import CifParser
 from pymatgen.io.registry import get_structure_format
@@ -29,7 +30,7 @@ _MOLAR = 1.66054
 _HARMLESS = re.compile(
     r"fractional coordinates rounded to ideal values|Skipping relative stoichiometry check|"
     r"Spacegroup from .* used|1-line symmetry op P1|Keys changed to match new magCIF|"
-    r"No structure parsed for section|selective dynamics|Pauling electronegativity",
+    r"selective dynamics|Pauling electronegativity",
     re.IGNORECASE,
 )
 
@@ -83,16 +84,10 @@ class _RefusedError(ValueError):
 def _read(path: Path) -> Structure:
     kind = get_structure_format(filename=str(path)).name
     if kind == "poscar":
-        _check_poscar(path.read_text())
+        _check_poscar(_text(path))
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        if kind in ("cif", "mcif"):
-            found = CifParser(path).parse_structures(primitive=False)
-            if len(found) != 1:
-                raise _RefusedError(f"found {len(found)} structures, expected one")
-            structure = found[0]
-        else:
-            structure = Structure.from_file(path)
+        structure = _of_cif(_text(path)) if kind in ("cif", "mcif") else Structure.from_file(path)
     if not structure.is_ordered:
         site = next(site for site in structure if not site.is_ordered)
         raise _RefusedError(
@@ -108,6 +103,26 @@ def _read(path: Path) -> Structure:
                     f"found what pymatgen can only guess ({' '.join(line.split())[:150]}), "
                     "expected a file that says it"
                 )
+    return structure
+
+
+def _text(path: Path) -> str:
+    with zopen(path, mode="rt", encoding="utf-8", errors="replace") as file:
+        return str(file.read())
+
+
+def _of_cif(text: str) -> Structure:
+    """Read the only structure of a CIF; blocks without atoms tell of the publication."""
+    blocks = [
+        block
+        for block in re.split(r"^(?=data_)", text, flags=re.MULTILINE | re.IGNORECASE)
+        if re.search(r"^\s*_atom_site[_.]fract_x", block, re.MULTILINE | re.IGNORECASE)
+    ]
+    if not blocks:
+        raise ValueError("no _atom_site_fract_x")
+    if len(blocks) != 1:
+        raise _RefusedError(f"found {len(blocks)} structures, expected one")
+    (structure,) = CifParser.from_str(blocks[0]).parse_structures(primitive=False)
     return structure
 
 

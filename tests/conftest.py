@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from defect_workflows.campaign import DefectRequest, DefectSettings, SupercellSettings
+from defect_workflows.defects.generate import generate
+from defect_workflows.documents.defects import DefectSet
+from defect_workflows.host import read_host
 from defect_workflows.rehearsal.environment import rehearsal_environment
 
 pytest_plugins = ("services", "campaigns")
@@ -35,6 +39,12 @@ def data_dir() -> Path:
 
 
 @pytest.fixture(scope="session")
+def cases_dir(data_dir: Path) -> Path:
+    """Small inputs that were read wrongly, with the right values."""
+    return data_dir.parent / "cases"
+
+
+@pytest.fixture(scope="session")
 def rehearsal_variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Variables under which the stand-in runs instead of VASP."""
     return rehearsal_environment(tmp_path_factory.mktemp("rehearsal"), "PBE_54")
@@ -49,6 +59,22 @@ def rehearsal(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def magnetic_defects(cases_dir: Path) -> DefectSet:
+    """Vacancy and substitution in antiferromagnetic NiO, 32 atoms."""
+    return generate(
+        read_host(cases_dir / "F16_magnetic_order/nio_afm.mcif"),
+        SupercellSettings(matrix=[1, 2, 2], min_atoms=8),
+        DefectSettings(
+            include=[
+                DefectRequest(name="v_O", charges=[0, 1]),
+                DefectRequest(name="Mn_Ni", charges=[0]),
+            ]
+        ),
+        None,
+    )
 
 
 @pytest.fixture
