@@ -24,7 +24,6 @@ from defect_workflows.documents.defects import ChargedConfiguration, DefectSet
 from defect_workflows.documents.labels import Label, LevelOfTheory
 from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity
 from defect_workflows.rehearsal.engine import Engine, Method
-from defect_workflows.userfile import dielectric_tensor
 
 METHODS: dict[Fidelity, Method] = {"pbe": "IPEA1-xTB", "hse06": "GFN1-xTB"}
 
@@ -103,8 +102,7 @@ def generated(campaign: Campaign, supercell: list[int] | None = None) -> DefectS
     settings = campaign.supercell
     if supercell is not None:
         settings = type(settings)(**settings.model_dump() | {"matrix": supercell})
-    dielectric = dielectric_tensor(campaign.levels.dielectric)
-    return generate(campaign.host_structure(), settings, campaign.defects, dielectric)
+    return generate(campaign.host_structure(), settings, campaign.defects, campaign.levels.tensor)
 
 
 def main() -> None:

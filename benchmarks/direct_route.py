@@ -37,7 +37,6 @@ from defect_workflows.running.progress import StageProgress
 from defect_workflows.running.stores import embedded_store
 from defect_workflows.search.cluster import cluster
 from defect_workflows.search.starts import Start, neighbour_starts, starts
-from defect_workflows.userfile import dielectric_tensor
 
 
 class DirectRoute:
@@ -121,7 +120,7 @@ def main() -> None:
         campaign.host_structure(),
         campaign.supercell,
         campaign.defects,
-        dielectric_tensor(campaign.levels.dielectric),
+        campaign.levels.tensor,
     )
     console = Console()
     route = DirectRoute(campaign, found, arguments.workdir, arguments.workers, console)

@@ -36,7 +36,6 @@ from defect_workflows.running.stores import embedded_store
 from defect_workflows.search.explore import COARSE_FORCE
 from defect_workflows.search.relax import FIDELITY, MAX_STEP, relax
 from defect_workflows.search.starts import starts
-from defect_workflows.userfile import dielectric_tensor
 
 SAME_ENERGY = 0.02  # eV
 
@@ -129,7 +128,7 @@ def main() -> None:
         campaign.host_structure(),
         campaign.supercell,
         campaign.defects,
-        dielectric_tensor(campaign.levels.dielectric),
+        campaign.levels.tensor,
     )
     potential = Potential.from_document(document, arguments.device)
     chosen = [

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
-from pymatgen.core import Element
 
 from defect_workflows.charge import as_charge, signed_charge
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.errors import InputError, InvalidChargeError
-from defect_workflows.userfile import Section, check_dielectric, read_file
+from defect_workflows.userfile import Section, check_dielectric, check_potentials, read_file
 
 
 class BulkEntry(Section):
@@ -164,13 +163,7 @@ class Calculations(Section):
             return value
         if {"dir", "dirs", "limit"} & set(value):
             return CompetingPhases.model_validate(value)
-        for symbol, energy in value.items():
-            if not Element.is_valid_symbol(str(symbol)):
-                raise ValueError(f"found {symbol!r}, expected an element symbol or dirs")
-            number = isinstance(energy, int | float) and not isinstance(energy, bool)
-            if not number or energy != energy or abs(energy) == float("inf"):
-                raise ValueError(f"found {energy!r} for {symbol}, expected a number in eV")
-        return value
+        return check_potentials(value, "an element symbol or dirs")
 
     @model_validator(mode="after")
     def _dielectric_needed(self) -> Self:

@@ -3,18 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 from pymatgen.core import Element, Structure
 
 from defect_workflows.charge import as_charge
+from defect_workflows.dft_settings import DftSettings as DftSettings
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.errors import InputError, InvalidChargeError
-from defect_workflows.userfile import Section, check_dielectric, read_file
+from defect_workflows.host import read_host
+from defect_workflows.userfile import (
+    Section,
+    check_dielectric,
+    check_potentials,
+    dielectric_tensor,
+    read_file,
+)
 
-PotcarFunctional = Literal["PBE", "PBE_52", "PBE_54", "PBE_64", "LDA", "LDA_52", "LDA_54"]
 ChargeEmbedding = Literal["categorical", "continuous"]
+
+
+def _distortion(value: float) -> float:
+    if not -0.9 <= value <= 1:
+        raise ValueError(
+            "expected fractions of the bond length from -0.9 to 1, e.g. -0.6 for 60 % shorter"
+        )
+    return value
+
+
+def _amplitude(value: float) -> float:
+    if not 0 < value <= 0.5:
+        raise ValueError("expected a standard deviation in Å, above 0 and up to 0.5")
+    return value
+
+
+Distortion = Annotated[float, AfterValidator(_distortion)]
+Amplitude = Annotated[float, AfterValidator(_amplitude)]
 
 
 class SupercellSettings(Section):
@@ -93,67 +118,15 @@ class DefectSettings(Section):
         return value
 
 
-class DftSettings(Section):
-    """VASP settings common to both fidelities, and the hybrid's own two."""
-
-    potcar_functional: PotcarFunctional = Field(
-        default="PBE_54", description="POTCAR family, pymatgen's name of it."
-    )
-    potcars: dict[str, str] = Field(
-        default={}, description="POTCAR symbol per element, e.g. {Cd: Cd}. Default: doped's choice."
-    )
-    encut: float = Field(default=350.0, gt=0, description="Plane-wave cutoff ENCUT in eV.")
-    ediff: float = Field(default=1e-5, gt=0, description="Electronic convergence EDIFF in eV.")
-    kpoints: tuple[int, int, int] = Field(
-        default=(1, 1, 1), description="Gamma-centred k-mesh of the supercell."
-    )
-    spin: bool = Field(default=True, description="Spin-polarised (ISPIN = 2).")
-    dispersion: int = Field(default=0, ge=0, description="IVDW; 0 for none, 12 for D3(BJ).")
-    hybrid_fraction: float = Field(default=0.25, gt=0, le=1, description="AEXX of the hybrid.")
-    hybrid_screening: float = Field(
-        default=0.208, ge=0, description="HFSCREEN of the hybrid in 1/Å (0.208: HSE06)."
-    )
-    incar: dict[str, Any] = Field(
-        default={}, description="Further INCAR settings, both fidelities alike."
-    )
-    max_energy_per_atom: float = Field(
-        default=5.0,
-        gt=0,
-        description="A label this far above its pristine or defect reference is refused, eV/atom.",
-    )
-    max_force: float = Field(
-        default=50.0, gt=0, description="A label with a larger force is refused, eV/Å."
-    )
-    max_refused_share: float = Field(
-        default=0.2, ge=0, le=1, description="A larger share of refused labels stops the campaign."
-    )
-
-    @field_validator("potcars")
-    @classmethod
-    def _elements(cls, value: dict[str, str]) -> dict[str, str]:
-        for symbol in value:
-            if not Element.is_valid_symbol(symbol):
-                raise ValueError(f"found {symbol!r}, expected an element symbol")
-        return value
-
-    @field_validator("incar")
-    @classmethod
-    def _free_settings(cls, value: dict[str, Any]) -> dict[str, Any]:
-        ours = {"NELECT", "LHFCALC", "AEXX", "HFSCREEN", "ENCUT", "ISPIN", "IVDW", "NSW", "IBRION"}
-        taken = sorted(ours & {key.upper() for key in value})
-        if taken:
-            raise ValueError(f"found {', '.join(taken)}, which this package sets itself")
-        return {key.upper(): setting for key, setting in value.items()}
-
-
 class SamplingSettings(Section):
     """The configurations to label."""
 
-    rattle_amplitudes: list[float] = Field(
+    rattle_amplitudes: list[Amplitude] = Field(
         default=[0.05, 0.15],
+        min_length=1,
         description="Standard deviations of the Monte Carlo rattle in Å, taken in turn.",
     )
-    distortions: list[float] = Field(
+    distortions: list[Distortion] = Field(
         default=[-0.6, -0.4, -0.2, 0.2, 0.4],
         description="ShakeNBreak bond distortions as fractions of the bond length.",
     )
@@ -217,7 +190,7 @@ class PotentialSettings(Section):
 class SearchSettings(Section):
     """The search for ground-state structures on the potential."""
 
-    distortions: list[float] = Field(
+    distortions: list[Distortion] = Field(
         default=[-0.6, -0.5, -0.4, -0.3, -0.2, -0.1, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6],
         description="ShakeNBreak bond distortions as fractions of the bond length.",
     )
@@ -226,7 +199,7 @@ class SearchSettings(Section):
         default=True,
         description="Also start with a neighbour of another element moved into a vacancy.",
     )
-    rattle: float | None = Field(
+    rattle: Amplitude | None = Field(
         default=None, description="Rattle of the starts in Å. Default: ShakeNBreak's."
     )
     max_force: float = Field(default=0.01, gt=0, description="Force tolerance in eV/Å.")
@@ -313,9 +286,10 @@ class ConvergenceSettings(Section):
 class LevelSettings(Section):
     """Corrections and thermodynamics."""
 
-    dielectric: float | tuple[float, float, float] | Matrix3D = Field(
-        default=10.0,
-        description="Dielectric constant or tensor, high-frequency + ionic. Give your host's own!",
+    dielectric: float | tuple[float, float, float] | Matrix3D | Literal["none"] = Field(
+        description="REQUIRED, it has no default: dielectric constant or tensor of your host, "
+        "high-frequency + ionic, in the Cartesian axes of its file: number, three numbers or 3x3. "
+        "The corrections of charged states scale with its inverse. none: they stay uncorrected.",
     )
     correction: Literal["eFNV", "FNV", "none"] = Field(
         default="eFNV", description="Finite-size correction of charged states."
@@ -325,11 +299,50 @@ class LevelSettings(Section):
     )
     temperature: float = Field(default=300.0, gt=0, description="Temperature in K.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_to_correct(cls, value: Any) -> Any:
+        """Let the validator of the field speak where it is missing."""
+        if isinstance(value, dict) and value.get("dielectric") is None:
+            return value | {"dielectric": "none" if value.get("correction") == "none" else None}
+        return value
+
+    @field_validator("dielectric", mode="before")
+    @classmethod
+    def _dielectric_form(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError(
+                "found nothing, expected the dielectric constant or tensor of the host "
+                "(high-frequency + ionic), or none: charged states stay uncorrected"
+            )
+        if isinstance(value, str) and value.strip().lower() == "none":
+            return "none"
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number and not (isinstance(value, list | tuple) and len(value) == 3):
+            raise ValueError("expected a number, three numbers, 3x3 or none")
+        return value
+
     @field_validator("dielectric")
     @classmethod
     def _positive(cls, value: Any) -> Any:
-        check_dielectric(value)
+        if value != "none":
+            check_dielectric(value)
         return value
+
+    @field_validator("chemical_potentials", mode="before")
+    @classmethod
+    def _potentials(cls, value: Any) -> Any:
+        return check_potentials(value) if isinstance(value, dict) else value
+
+    @property
+    def tensor(self) -> Matrix3D | None:
+        """Dielectric tensor; None where charged states stay uncorrected."""
+        return None if self.dielectric == "none" else dielectric_tensor(self.dielectric)
+
+    @property
+    def scheme(self) -> Literal["eFNV", "FNV", "none"]:
+        """Correction that is made: none without a dielectric tensor."""
+        return "none" if self.dielectric == "none" else self.correction
 
 
 class Campaign(Section):
@@ -349,7 +362,15 @@ class Campaign(Section):
     potential: PotentialSettings = Field(default_factory=PotentialSettings)
     search: SearchSettings = Field(default_factory=SearchSettings)
     convergence: ConvergenceSettings = Field(default_factory=ConvergenceSettings)
-    levels: LevelSettings = Field(default_factory=LevelSettings)
+    levels: LevelSettings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _levels_given(cls, value: Any) -> Any:
+        """Name the key that is missing rather than its section."""
+        if isinstance(value, dict) and value.get("levels") is None:
+            return value | {"levels": {}}
+        return value
 
     @classmethod
     def from_file(cls, path: Path | str) -> Campaign:
@@ -380,21 +401,6 @@ class Campaign(Section):
         Raises
         ------
         InputError
-            If the file is missing, unreadable or holds a disordered structure.
+            As `read_host`.
         """
-        if not self.host.is_file():
-            raise InputError(f"{self.host}: host: no such file, expected a structure file")
-        try:
-            structure = Structure.from_file(self.host)
-        except Exception as error:  # pymatgen raises whatever its parsers raise
-            raise InputError(
-                f"{self.host}: host: not a structure that pymatgen reads "
-                f"({type(error).__name__}: {' '.join(str(error).split())[:120]})"
-            ) from None
-        if not structure.is_ordered:
-            sites = [str(site.species) for site in structure if not site.is_ordered]
-            raise InputError(
-                f"{self.host}: host: found partial occupancies ({sites[0]}), "
-                "expected an ordered structure"
-            )
-        return structure
+        return read_host(self.host)

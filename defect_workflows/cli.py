@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import warnings
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from defect_workflows.errors import DefectWorkflowsError, InputError, MachineError
+from defect_workflows.errors import DefectWorkflowsError, InputError, MachineError, SettingError
 from defect_workflows.terminal import Terminal, one_line, printable
 
 if TYPE_CHECKING:
@@ -59,17 +60,17 @@ def init(
     ),
 ) -> None:
     """Write a commented campaign for a structure file."""
-    from defect_workflows.campaign import Campaign
+    from defect_workflows.host import read_host
     from defect_workflows.template import campaign_template
 
-    structure = Campaign(host=host).host_structure()
+    structure = read_host(host)
     if output.exists():
         raise InputError(f"{output}: exists already, expected a new file")
     relative = Path(os.path.relpath(host.absolute(), output.absolute().parent))
     _write_file(output, campaign_template(relative))
     console.print(
         f"{output}: campaign for {structure.composition.reduced_formula}. "
-        f"Next: defect-workflows plan {output}"
+        f"Next: give levels.dielectric there, then defect-workflows plan {output}"
     )
 
 
@@ -84,7 +85,8 @@ def plan(
     from defect_workflows.campaign import Campaign
     from defect_workflows.plan import make_plan
 
-    found = make_plan(Campaign.from_file(campaign_file))
+    with _naming(campaign_file):
+        found = make_plan(Campaign.from_file(campaign_file))
     table = Table(title=f"{found.host}, {found.atoms} atoms: {len(found.states)} defect states")
     for heading in ("stage", "what", "PBE single points", "HSE06 single points"):
         table.add_column(heading, justify="right" if "points" in heading else "left")
@@ -118,7 +120,7 @@ def run(
     if result is not None:
         console.print(f"{workdir}: finished before, nothing has changed since", soft_wrap=True)
     else:
-        with StageProgress(console) as progress:
+        with _naming(campaign_file), StageProgress(console) as progress:
             result = run_campaign(campaign, workdir, rehearse=rehearse, on_event=progress.update)
     _write(workdir, result)
 
@@ -159,7 +161,8 @@ def submit(
 
     if manager != "fireworks":
         raise InputError(f"--manager: found {manager!r}, expected fireworks")
-    numbers = submit_campaign(Campaign.from_file(campaign_file), worker=worker)
+    with _naming(campaign_file):
+        numbers = submit_campaign(Campaign.from_file(campaign_file), worker=worker)
     console.print(f"{len(numbers)} jobs on the LaunchPad; more will follow as the graph grows.")
 
 
@@ -264,6 +267,15 @@ def _write_file(path: Path, text: str) -> None:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def _naming(campaign_file: Path) -> Iterator[None]:
+    """Put the campaign file before what is wrong with a setting in it."""
+    try:
+        yield
+    except SettingError as error:
+        raise InputError(f"{campaign_file}: {error}") from error
 
 
 def _write(workdir: Path, result: CampaignResult) -> None:

@@ -31,6 +31,7 @@ from pymatgen.core import Structure
 from defect_workflows.charge import charge_of, with_charge
 from defect_workflows.documents.defects import DefectState
 from defect_workflows.errors import CampaignError
+from defect_workflows.moments import moments_of, with_moments
 
 UNPERTURBED = "Unperturbed"
 RATTLED = "Rattled"
@@ -67,8 +68,8 @@ def closest_contact(structure: Structure) -> float:
 
 
 def in_charge_state(structure: Structure, charge: int) -> Structure:
-    """Return the geometry of a structure, and nothing else of it, in another charge state."""
-    return with_charge(_bare(structure), charge)
+    """Return the geometry and the moments of a structure, nothing else, in another charge state."""
+    return with_charge(with_moments(_bare(structure), moments_of(structure)), charge)
 
 
 @contextlib.contextmanager
@@ -110,7 +111,7 @@ def rattled(
     active = [index for index in range(len(structure)) if index not in still]
     with _quiet():
         moved = rattle(_bare(structure), stdev=amplitude, active_atoms=active, seed=seed)
-    return in_charge_state(moved, charge_of(structure))
+    return _in_place_of(structure, moved, charge_of(structure))
 
 
 @dataclass(frozen=True)
@@ -273,7 +274,7 @@ class Distorter:
         if (index := self.hops.get(name)) is not None:
             moved = self.structure.copy()
             moved.replace(index, moved[index].specie, np.array(self.site))
-            return in_charge_state(moved, self.charge), {index}
+            return _in_place_of(self.structure, moved, self.charge), {index}
         place: dict[str, Any] = (
             {"frac_coords": np.array(self.site)}
             if self.vacancy
@@ -289,7 +290,7 @@ class Distorter:
         still = {int(atom) for atom, _ in result["distorted_atoms"]}
         if self.site_index is not None:
             still.add(self.site_index)
-        return in_charge_state(result["distorted_structure"], self.charge), still
+        return _in_place_of(self.structure, result["distorted_structure"], self.charge), still
 
 
 def distortion_factor(name: str) -> float:
@@ -304,6 +305,13 @@ def _distances(structure: Structure, site: tuple[float, float, float]) -> np.nda
 
 def _nearest_atom(structure: Structure, site: tuple[float, float, float]) -> int:
     return int(np.argmin(_distances(structure, site)))
+
+
+def _in_place_of(structure: Structure, moved: Structure, charge: int) -> Structure:
+    """Return moved atoms in a charge state, with the moments that they had before they moved."""
+    if [site.specie.symbol for site in moved] != [site.specie.symbol for site in structure]:
+        raise CampaignError("ShakeNBreak changed the order of the atoms, expected it to stay")
+    return with_charge(with_moments(_bare(moved), moments_of(structure)), charge)
 
 
 def _bare(structure: Structure) -> Structure:

@@ -14,6 +14,10 @@ class InputError(DefectWorkflowsError):
     """Bad input of a user: file, key, what was found, what is expected (exit status 2)."""
 
 
+class SettingError(InputError):
+    """A setting of a campaign that does not fit its host: key, what was found, what is expected."""
+
+
 class CampaignError(DefectWorkflowsError):
     """A campaign failed or cannot go on (exit status 1)."""
 

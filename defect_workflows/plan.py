@@ -11,7 +11,7 @@ from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
 from defect_workflows.makers.campaign import EXCHANGES, LONGER_WAY
 from defect_workflows.makers.verification import hse06_frames
-from defect_workflows.userfile import dielectric_tensor
+from defect_workflows.precheck import check_campaign
 
 
 class PlannedStep(Document):
@@ -40,13 +40,13 @@ def make_plan(campaign: Campaign) -> Plan:
     Raises
     ------
     InputError
-        As `generate`.
+        As `check_campaign` and `generate`.
     """
     found = generate(
-        campaign.host_structure(),
+        check_campaign(campaign),
         campaign.supercell,
         campaign.defects,
-        dielectric_tensor(campaign.levels.dielectric),
+        campaign.levels.tensor,
     )
     states = len(found.states)
     sampled = campaign.sampling.per_state * states + campaign.sampling.bulk

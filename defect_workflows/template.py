@@ -1,4 +1,7 @@
-"""The commented campaign file that `init` writes: every key, its default, its meaning."""
+"""The commented campaign file that `init` writes: every key, its default, its meaning.
+
+What has no default is left empty.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def campaign_template(host: Path) -> str:
     """Return a campaign file for a host structure file, with every default written out."""
     lines = [
         "# A campaign: from the host crystal to the charge transition levels of its defects.",
-        "# Only `host` is required; every other key stands here with its default.",
+        "# Give `levels.dielectric` too; every other key stands here with its default.",
         "",
     ]
     for name, field in Campaign.model_fields.items():
@@ -29,9 +32,11 @@ def campaign_template(host: Path) -> str:
         section = field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             lines += ["", f"# {_first_line(section)}", f"{name}:"]
-            defaults = section()
             for key, inner in section.model_fields.items():
-                lines += _entry(key, inner, getattr(defaults, key), "  ")
+                value = (
+                    None if inner.is_required() else inner.get_default(call_default_factory=True)
+                )
+                lines += _entry(key, inner, value, "  ")
         else:
             lines += ["", *_entry(name, field, field.default, "")]
     return "\n".join(lines) + "\n"
@@ -39,7 +44,8 @@ def campaign_template(host: Path) -> str:
 
 def _entry(name: str, field: FieldInfo, value: Any, indent: str) -> list[str]:
     comment = textwrap.wrap(field.description or "", _WIDTH - len(indent))
-    return [*(f"{indent}# {line}" for line in comment), f"{indent}{name}: {_inline(value)}"]
+    text = "" if field.is_required() and value is None else f" {_inline(value)}"
+    return [*(f"{indent}# {line}" for line in comment), f"{indent}{name}:{text}"]
 
 
 def _inline(value: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pymatgen.core import Element
 
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.errors import InputError, short
@@ -149,15 +150,35 @@ def check_dielectric(value: float | tuple[float, ...] | Matrix3D) -> None:
     Raises
     ------
     ValueError
-        If it is not symmetric and positive definite.
+        If it is not symmetric and at least that of the vacuum along every axis.
     """
     tensor = np.array(dielectric_tensor(value))
     if not np.isfinite(tensor).all():
         raise ValueError("expected finite numbers")
     if not np.allclose(tensor, tensor.T, atol=1e-3 * np.abs(tensor).max()):
         raise ValueError("expected a symmetric tensor")
-    if np.linalg.eigvalsh(tensor).min() <= 0:
+    smallest = np.linalg.eigvalsh(tensor).min()
+    if smallest <= 0:
         raise ValueError("expected a positive definite tensor")
+    if smallest < 1 - 1e-6:
+        raise ValueError("expected at least 1, that of the vacuum, along every axis")
+
+
+def check_potentials(value: dict[Any, Any], expected: str = "an element symbol") -> dict[Any, Any]:
+    """Return chemical potentials if they are finite numbers by element.
+
+    Raises
+    ------
+    ValueError
+        Names the element or the value.
+    """
+    for symbol, energy in value.items():
+        if not Element.is_valid_symbol(str(symbol)):
+            raise ValueError(f"found {symbol!r}, expected {expected}")
+        number = isinstance(energy, int | float) and not isinstance(energy, bool)
+        if not number or not np.isfinite(energy):
+            raise ValueError(f"found {energy!r} for {symbol}, expected a number in eV")
+    return value
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from jobflow import JobStore
 
+from defect_workflows import cli
 from defect_workflows.running.stores import embedded_store
 
 CAMPAIGN = """\
@@ -63,6 +65,24 @@ def command(*arguments: str | Path, **variables: str) -> subprocess.CompletedPro
         check=False,
         timeout=1800,
     )
+
+
+@pytest.fixture
+def refusal_of(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """What the command line answers to bad input, in this process: the one line on stderr."""
+
+    def run(*arguments: str | Path) -> str:
+        monkeypatch.setattr(sys, "argv", ["defect-workflows", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        printed = capsys.readouterr().err
+        assert ended.value.code == 2, printed
+        (line,) = printed.splitlines()
+        return line.removeprefix("error: ")
+
+    return run
 
 
 @pytest.fixture(scope="session")

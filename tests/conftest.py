@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from defect_workflows.campaign import DefectRequest, DefectSettings, SupercellSettings
+from defect_workflows.defects.generate import generate
+from defect_workflows.documents.defects import DefectSet
+from defect_workflows.host import read_host
 from defect_workflows.rehearsal.environment import rehearsal_environment
 
 pytest_plugins = ("services", "campaigns")
@@ -58,6 +62,22 @@ def rehearsal(
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return monkeypatch
+
+
+@pytest.fixture(scope="session")
+def magnetic_defects(cases_dir: Path) -> DefectSet:
+    """Vacancy and substitution in antiferromagnetic NiO, 32 atoms."""
+    return generate(
+        read_host(cases_dir / "F16_magnetic_order/nio_afm.mcif"),
+        SupercellSettings(matrix=[1, 2, 2], min_atoms=8),
+        DefectSettings(
+            include=[
+                DefectRequest(name="v_O", charges=[0, 1]),
+                DefectRequest(name="Mn_Ni", charges=[0]),
+            ]
+        ),
+        None,
+    )
 
 
 @pytest.fixture

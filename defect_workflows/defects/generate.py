@@ -27,7 +27,8 @@ from defect_workflows.documents.defects import (
     Origin,
     defect_of,
 )
-from defect_workflows.errors import InputError
+from defect_workflows.errors import SettingError
+from defect_workflows.moments import moments_by_site, moments_of, with_moments
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +44,13 @@ def supercell_matrix(host: Structure, settings: SupercellSettings) -> np.ndarray
 
     Raises
     ------
-    InputError
+    SettingError
         If the supercell has fewer or more atoms than allowed.
     """
     if settings.matrix is not None:
         matrix = np.array(settings.matrix, dtype=int)
         if round(abs(np.linalg.det(matrix))) == 0:
-            raise InputError(f"supercell.matrix: found {matrix.tolist()}, which has no volume")
+            raise SettingError(f"supercell.matrix: found {matrix.tolist()}, which has no volume")
     else:
         matrix = np.array(
             get_ideal_supercell_matrix(
@@ -61,7 +62,7 @@ def supercell_matrix(host: Structure, settings: SupercellSettings) -> np.ndarray
         )
     atoms = round(abs(np.linalg.det(matrix))) * len(host)
     if not settings.min_atoms <= atoms <= settings.max_atoms:
-        raise InputError(
+        raise SettingError(
             f"supercell: found {atoms} atoms, expected {settings.min_atoms} to "
             f"{settings.max_atoms} (min_atoms, max_atoms)"
         )
@@ -72,7 +73,7 @@ def generate(
     primitive: Structure,
     supercell_settings: SupercellSettings,
     defect_settings: DefectSettings,
-    dielectric: Matrix3D,
+    dielectric: Matrix3D | None,
 ) -> DefectSet:
     """Return the host and every defect state that a campaign asks for.
 
@@ -83,11 +84,11 @@ def generate(
     supercell_settings, defect_settings
         Which supercell, which defects in which charge states.
     dielectric
-        Dielectric tensor, high-frequency + ionic.
+        Dielectric tensor, high-frequency + ionic; None where charged states stay uncorrected.
 
     Raises
     ------
-    InputError
+    SettingError
         If the supercell is too small or too large, or a named defect does not exist.
     """
     primitive = primitive.copy()
@@ -95,14 +96,16 @@ def generate(
     supercell = primitive.make_supercell(
         supercell_matrix(primitive, supercell_settings), in_place=False
     ).get_sorted_structure()
-    generator = _doped_generator(supercell, defect_settings)
-    states = [_state(entry) for entry in _entries(generator, defect_settings)]
+    # doped knows no moments: what it makes gets those of the host's atoms where they stand
+    generator = _doped_generator(with_moments(supercell, None), defect_settings)
+    _check_frame(generator.bulk_supercell, supercell)
+    states = [_state(entry, supercell) for entry in _entries(generator, defect_settings)]
     if not states:
-        raise InputError("defects: found no defect state, expected at least one")
+        raise SettingError("defects: found no defect state, expected at least one")
     host = HostDocument(
         name=primitive.composition.reduced_formula,
         primitive=with_charge(generator.primitive_structure, 0),
-        supercell=with_charge(generator.bulk_supercell, 0),
+        supercell=with_charge(_magnetic(generator.bulk_supercell, supercell), 0),
         supercell_matrix=np.array(generator.supercell_matrix, dtype=int).tolist(),
         dielectric=dielectric,
     )
@@ -141,7 +144,7 @@ def _doped_generator(supercell: Structure, settings: DefectSettings) -> DefectsG
                 processes=1,  # doped's own pool needs a __main__ guard
             )
         except ValueError as error:
-            raise InputError(f"defects: {' '.join(str(error).split())}") from None
+            raise SettingError(f"defects: {' '.join(str(error).split())}") from None
 
 
 def _entries(generator: DefectsGenerator, settings: DefectSettings) -> list[DefectEntry]:
@@ -159,7 +162,7 @@ def _entries(generator: DefectsGenerator, settings: DefectSettings) -> list[Defe
     for request in settings.include:
         if request.name not in available:
             near = difflib.get_close_matches(request.name, list(available), n=3, cutoff=0.3)
-            raise InputError(
+            raise SettingError(
                 f"defects.include: found {request.name!r}, expected one of "
                 f"{', '.join(near or available)}"
             )
@@ -178,16 +181,35 @@ def _entries(generator: DefectsGenerator, settings: DefectSettings) -> list[Defe
     return chosen
 
 
-def _state(entry: DefectEntry) -> DefectState:
+def _magnetic(structure: Structure, host: Structure) -> Structure:
+    """Return a structure of doped's with the moments of the host's atoms."""
+    return with_moments(structure, moments_by_site(structure, host))
+
+
+def _check_frame(bulk: Structure, supercell: Structure) -> None:
+    """Check that doped left a supercell with moments where it was."""
+    if moments_of(supercell) is None:
+        return
+    same_cell = np.allclose(bulk.lattice.matrix, supercell.lattice.matrix, atol=1e-3)
+    if not same_cell or sorted(moments_of(_magnetic(bulk, supercell)) or []) != sorted(
+        moments_of(supercell) or []
+    ):
+        raise SettingError(
+            "host: doped moved the supercell, expected it in place: its magnetic moments cannot be "
+            "carried over"
+        )
+
+
+def _state(entry: DefectEntry, host: Structure) -> DefectState:
     supercell, site = entry.defect_supercell, entry.sc_defect_frac_coords
     if supercell is None or site is None:
-        raise InputError(f"defects: {entry.name}: doped gave no supercell, expected one")
+        raise SettingError(f"defects: {entry.name}: doped gave no supercell, expected one")
     serialised: dict[str, Any] = entry.as_dict()
     return DefectState(
         name=entry.name,
         defect=defect_of(entry.name),
         charge=entry.charge_state,
-        structure=with_charge(supercell, entry.charge_state),
+        structure=with_charge(_magnetic(supercell, host), entry.charge_state),
         site=(float(site[0]), float(site[1]), float(site[2])),
         entry=serialised,
     )

@@ -17,7 +17,7 @@ def generate_defects(
     primitive: Structure,
     supercell_settings: SupercellSettings,
     defect_settings: DefectSettings,
-    dielectric: Matrix3D,
+    dielectric: Matrix3D | None,
 ) -> DefectSet:
     """Generate the host's supercell and the defect states."""
     return generate(primitive, supercell_settings, defect_settings, dielectric)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from defect_workflows.campaign import DftSettings
 from defect_workflows.dft.consistency import check_one_level_of_theory
+from defect_workflows.documents.defects import PRISTINE
 from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
 from defect_workflows.errors import CampaignError
 
@@ -18,13 +19,17 @@ def collect(
     Raises
     ------
     CampaignError
-        If a larger share is refused than the campaign allows; names the first reason.
+        If a larger share is refused than the campaign allows, names the first reason; or if the
+        pristine supercell has no band gap at HSE06: all that would follow is for nothing.
     LevelOfTheoryError
         If two labels differ in a setting.
     """
     results = list(results)
     labels = [result for result in results if isinstance(result, Label)]
     refused = [result for result in results if isinstance(result, RefusedLabel)]
+    for label in labels:
+        if label.configuration.origin.family == PRISTINE and label.fidelity == "hse06":
+            _check_gap(label)
     if previous is not None:
         known = {label.fingerprint for label in labels}
         labels = [label for label in previous.labels if label.fingerprint not in known] + labels
@@ -48,7 +53,7 @@ def collect(
             f"{len(refused)} of {total} labels refused, expected at most "
             f"{settings.max_refused_share:.0%}; the first: {_described(refused[0])}"
         )
-    check_one_level_of_theory(kept)
+    check_one_level_of_theory(kept, settings.differing)
     return LabelSet(labels=kept, refused=refused)
 
 
@@ -57,6 +62,16 @@ def _described(refused: RefusedLabel) -> str:
     origin = refused.configuration.origin
     where = f" (in {refused.directory})" if refused.directory else ""
     return f"{refused.fidelity} of {origin.state} ({origin.family}): {refused.reason}{where}"
+
+
+def _check_gap(label: Label) -> None:
+    """Stop at a host without a gap; the stand-in's gap is not the host's, a rehearsal goes on."""
+    gapless = label.vbm is None or label.cbm is None or label.cbm <= label.vbm
+    if gapless and not label.rehearsal:
+        raise CampaignError(
+            f"no_band_gap: {label.directory}: found VBM {label.vbm} and CBM {label.cbm} eV of the "
+            "pristine supercell at HSE06, expected a gap: no level could be referred to it"
+        )
 
 
 def refuse(label: Label, reason: str) -> RefusedLabel:

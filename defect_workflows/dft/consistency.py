@@ -244,8 +244,17 @@ def partly_occupied(calculation: FinishedCalculation) -> bool:
     )
 
 
-def check_one_level_of_theory(labels: Sequence[Label]) -> None:
+def check_one_level_of_theory(
+    labels: Sequence[Label], differing: Collection[str] = frozenset()
+) -> None:
     """Check that labels of a fidelity agree, and fidelities but for the functional.
+
+    Parameters
+    ----------
+    labels
+        The labels.
+    differing
+        Further settings in which the user asked the fidelities to differ (`DftSettings.differing`).
 
     Raises
     ------
@@ -258,14 +267,17 @@ def check_one_level_of_theory(labels: Sequence[Label]) -> None:
             cells = cell_difference(
                 reference.configuration.structure, label.configuration.structure
             )
-            found: list[object] = list(
-                differences(
+            across = fidelity != label.fidelity
+            found: list[object] = [
+                item
+                for item in differences(
                     reference.level_of_theory,
                     label.level_of_theory,
-                    across_fidelities=fidelity != label.fidelity,
+                    across_fidelities=across,
                     same_cell=not cells,
                 )
-            )
+                if not (across and item.setting in differing)
+            ]
             if reference.rehearsal != label.rehearsal:
                 found.append("one of them is a rehearsal's")
             if found:

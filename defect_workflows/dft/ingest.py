@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -258,6 +258,7 @@ def ingested_labels(
     store: JobStore,
     fidelities: Iterable[Fidelity] | None = None,
     formulas: Iterable[str] | None = None,
+    differing: Collection[str] = frozenset(),
 ) -> LabelSet:
     """Return the ingested labels of a store.
 
@@ -269,6 +270,8 @@ def ingested_labels(
         Only these; default all.
     formulas
         Only cells of these compositions, e.g. Mg109O107; default all.
+    differing
+        As in `check_one_level_of_theory`.
 
     Raises
     ------
@@ -281,7 +284,7 @@ def ingested_labels(
         if (fidelities is None or label.fidelity in set(fidelities))
         and (formulas is None or formula_of(label.configuration.structure) in set(formulas))
     ]
-    check_one_level_of_theory(labels)
+    check_one_level_of_theory(labels, differing)
     return LabelSet(labels=labels, refused=[])
 
 

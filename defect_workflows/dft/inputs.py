@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -12,7 +14,9 @@ from pymatgen.io.vasp import Kpoints
 
 from defect_workflows.campaign import DftSettings
 from defect_workflows.charge import charge_of, with_charge
+from defect_workflows.errors import InputError
 from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity, head_index
+from defect_workflows.moments import moments_of
 
 # Of a defect supercell: no symmetry, no smearing that outlives the gap, core potentials written.
 _COMMON_INCAR: dict[str, Any] = {
@@ -64,12 +68,12 @@ def incar_settings(
             "HFSCREEN": settings.hybrid_screening,
             "PRECFOCK": "Fast",
         }
-    return incar | settings.incar
+    return incar | settings.incar_of(fidelity)
 
 
 @dataclass
 class SinglePointSet(VaspInputGenerator):
-    """Input set of a charged single point; the charge is written as NELECT."""
+    """Input set of a charged single point: its charge is NELECT, its moments are MAGMOM."""
 
     auto_ismear: bool = False
     inherit_incar: bool = False
@@ -77,6 +81,18 @@ class SinglePointSet(VaspInputGenerator):
     sort_structure: bool = False
     use_structure_charge: bool = True
     config_dict: dict = field(default_factory=lambda: {"INCAR": {}, "KPOINTS": {}, "POTCAR": {}})
+
+    @property
+    def incar_updates(self) -> dict[str, Any]:
+        """MAGMOM of a structure with a magnetic order; elements given by the user go before it.
+
+        pymatgen itself writes moments only where MAGMOM is set, with defaults of its own.
+        """
+        if self.structure is None or (moments := moments_of(self.structure)) is None:
+            return {}
+        given = self.config_dict["INCAR"].get("MAGMOM", {})
+        sites = zip(self.structure, moments, strict=True)
+        return {"MAGMOM": [float(given.get(site.specie.symbol, own)) for site, own in sites]}
 
     @classmethod
     def from_settings(
@@ -96,13 +112,32 @@ class SinglePointSet(VaspInputGenerator):
 
 
 def potcar_symbol(settings: DftSettings, element: str) -> str:
-    """Return the POTCAR symbol of an element: the campaign's, else doped's choice."""
-    return (default_potcar_dict | settings.potcars)[element]
+    """Return the POTCAR symbol of an element: the campaign's, else doped's choice.
+
+    Raises
+    ------
+    InputError
+        If neither has one.
+    """
+    symbols = default_potcar_dict | settings.potcars
+    if element not in symbols:
+        raise InputError(
+            f"dft.potcars: found none for {element}, which doped has no POTCAR for, expected one"
+        )
+    return symbols[element]
 
 
 def vasp_order(structure: Structure) -> list[int]:
     """Return the site order of the POSCAR: species together, else as they are."""
-    return sorted(range(len(structure)), key=lambda i: structure[i].specie.X)
+
+    def key(index: int) -> tuple[float, str]:
+        element = structure[index].specie
+        # of noble gases it is not a number, which cannot be sorted; some elements share theirs
+        return math.inf if math.isnan(element.X) else element.X, element.symbol
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that there is none
+        return sorted(range(len(structure)), key=key)
 
 
 def reordered(structure: Structure, order: list[int]) -> Structure:

@@ -84,7 +84,9 @@ class SinglePointMaker(Maker):
             "single point",
             configuration.id,
             self.fidelity,
-            self.settings.model_dump(exclude=_NOT_CALCULATED),
+            # as one mapping: what is said of the other fidelity does not change this one
+            self.settings.model_dump(exclude=_NOT_CALCULATED | {"pbe_incar", "hse06_incar"})
+            | {"incar": self.settings.incar_of(self.fidelity)},
             self.potentials,
             machine.rehearsal,
         )
@@ -203,14 +205,14 @@ def collect_labels(
 
 
 @reuse.job(data=["labels"], output_schema=LabelSet)
-def take_ingested(defects: DefectSet) -> LabelSet:
+def take_ingested(defects: DefectSet, settings: DftSettings) -> LabelSet:
     """Return the ingested labels of the job's own store that a campaign can learn from.
 
     Those of its fidelities, in cells with the atoms of its own.
     """
     cells = [defects.pristine.structure, *(state.structure for state in defects.states)]
     formulas = {formula_of(cell) for cell in cells}
-    return ingested_labels(CURRENT_JOB.store, CAMPAIGN_FIDELITIES, formulas)
+    return ingested_labels(CURRENT_JOB.store, CAMPAIGN_FIDELITIES, formulas, settings.differing)
 
 
 @reuse.job(data=["labels"], output_schema=LabelSet)

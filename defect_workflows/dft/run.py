@@ -158,12 +158,12 @@ def vasp_command(settings: Settings, *, gamma: bool = False) -> list[str]:
 
 
 def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings) -> None:
-    """Check that there is a POTCAR of every element.
+    """Check that there is a POTCAR of every element, and that ENCUT is not far too low for it.
 
     Raises
     ------
     InputError
-        Names the folder and the POTCAR that is not there.
+        Names the folder and the POTCAR that is not there, or that ENCUT is below the ENMIN of.
     """
     folder = settings.potcar_directory or PYMATGEN_SETTINGS.get("PMG_VASP_PSP_DIR")
     if not folder:
@@ -178,12 +178,17 @@ def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # placeholders are unknown to pymatgen
-                PotcarSingle.from_symbol_and_functional(symbol, dft.potcar_functional)
+                found = PotcarSingle.from_symbol_and_functional(symbol, dft.potcar_functional)
         except (OSError, ValueError, KeyError):
             raise InputError(
                 f"{folder}: found no POTCAR {symbol} of {dft.potcar_functional}, expected one "
                 "(dft.potcars, dft.potcar_functional, DEFECT_WORKFLOWS_POTCAR_DIRECTORY)"
             ) from None
+        if dft.encut < (lowest := float(found.keywords.get("ENMIN", 0.0))):
+            raise InputError(
+                f"dft.encut: found {dft.encut:g} eV, expected at least ENMIN {lowest:g} eV of the "
+                f"POTCAR {symbol}, better its ENMAX {float(found.keywords['ENMAX']):g} eV"
+            )
 
 
 def here() -> str:

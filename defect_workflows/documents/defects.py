@@ -40,8 +40,9 @@ class HostDocument(Document):
     supercell_matrix: list[list[int]] = Field(
         description="Integer matrix that makes the supercell from the primitive cell."
     )
-    dielectric: Matrix3D = Field(
-        description="Dielectric tensor, high-frequency + ionic, relative to the vacuum."
+    dielectric: Matrix3D | None = Field(
+        description="Dielectric tensor, high-frequency + ionic, relative to the vacuum; None where "
+        "charged states stay uncorrected."
     )
 
 

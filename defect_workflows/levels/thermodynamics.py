@@ -95,7 +95,7 @@ def defect_levels(
             calculation, shift = in_frame(state.name, calculation, bulk)
             notes.extend(shift, state.name)
             analyses[state.name] = analyse(
-                state, calculation, bulk, host.dielectric, settings.correction
+                state, calculation, bulk, host.dielectric, settings.scheme
             )
         framed.append(replace(item, calculation=calculation))
     return assemble(

@@ -21,7 +21,6 @@ from defect_workflows.mlip.jobs import index_labels, select_configurations
 from defect_workflows.report.jobs import summarise
 from defect_workflows.search.jobs import conclude_round, gather, search_states
 from defect_workflows.stored import StoredOutput, growing_job, part
-from defect_workflows.userfile import dielectric_tensor
 
 EXCHANGES = 8
 """How often winners are exchanged between charge states in a round, at most."""
@@ -93,13 +92,15 @@ class CampaignMaker(Maker):
                 campaign.host_structure(),
                 campaign.supercell,
                 campaign.defects,
-                dielectric_tensor(campaign.levels.dielectric),
+                campaign.levels.tensor,
             ),
             "defects",
         )
         host = staged(self.verified_points.make(defects.output.pristine), "host")
         ingested = (
-            [staged(take_ingested(defects.output), "label")] if campaign.training.ingested else []
+            [staged(take_ingested(defects.output, campaign.dft), "label")]
+            if campaign.training.ingested
+            else []
         )
         reference = staged(
             collect_labels(

@@ -13,10 +13,11 @@ import defect_workflows.mlip.quiet  # noqa: F401
 # isort: split
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 from mace import modules
@@ -28,13 +29,17 @@ from mace.tools.torch_geometric.dataloader import DataLoader
 from defect_workflows.campaign import ChargeEmbedding
 from defect_workflows.charge import TRAINING_KEY, to_atoms, with_charge
 from defect_workflows.errors import PotentialError
+from defect_workflows.fidelity import CAMPAIGN_FIDELITIES
 from defect_workflows.mlip.baseline import Reference
 from defect_workflows.mlip.dataset import atomic_data, default_dtype
-from defect_workflows.mlip.model import charge_embedding
+from defect_workflows.mlip.model import charge_embedding, plain
 
 if TYPE_CHECKING:
     from mace.data import AtomicData
     from pymatgen.core import Structure
+
+ONLY_HEAD = "Default"
+"""Head of a model file from before MACE had heads (MACE-MP-0 of 2023): the name that MACE uses."""
 
 LARGEST_DIFFERENCE = 1e-4
 """Energy in eV by which the start may differ from the foundation model, and force in eV/Å."""
@@ -46,7 +51,8 @@ def read_foundation(path: Path) -> tuple[Any, str]:
     Raises
     ------
     PotentialError
-        If the file is missing, or no plain `ScaleShiftMACE` with one head.
+        If the file is missing, or no plain `ScaleShiftMACE` with one head. A file from before MACE
+        had heads has one, 'Default', as in MACE itself.
     """
     content = _content(path)
     try:
@@ -55,15 +61,51 @@ def read_foundation(path: Path) -> tuple[Any, str]:
     except Exception as error:  # unpickling raises whatever the file asks for
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise _refusal(path, f"no model file ({reason})") from None
+    if isinstance(model, Mapping) and all(torch.is_tensor(value) for value in model.values()):
+        raise _refusal(path, "weights without their model (a state dict)")
     # exactly: what is derived from it (MACELES, PolarMACE) has parts that would be lost
     if type(model) is not modules.ScaleShiftMACE:
         raise _refusal(path, type(model).__name__)
+    if not hasattr(model, "heads"):
+        model.heads = [ONLY_HEAD]
     if len(model.heads) != 1:
         raise _refusal(path, f"heads {', '.join(model.heads)}; mace_select_head keeps one")
     if hasattr(model, "joint_embedding"):
         raise _refusal(path, f"an embedding of {', '.join(model.embedding_specs)} already")
     # as when a model is loaded: map_location does not reach e3nn's compiled parts
-    return model.to("cpu").double().eval(), hashlib.sha256(content).hexdigest()
+    model = model.to("cpu").double().eval()
+    try:
+        return plain(model), hashlib.sha256(content).hexdigest()
+    except Exception as error:  # cuequivariance's kernels, of which MACE converts some
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise _refusal(path, f"kernels that MACE cannot convert to e3nn's ({reason})") from None
+
+
+def check_foundation(path: Path, host: Structure, elements: Sequence[str]) -> None:
+    """Check, before anything is paid for, that training can start from a foundation model.
+
+    What a training does with it is done once, on the host, with charges and E0s of no meaning.
+
+    Parameters
+    ----------
+    path
+        The file.
+    host
+        Host cell.
+    elements
+        Elements of the campaign.
+
+    Raises
+    ------
+    PotentialError
+        As `read_foundation` and `transplant`.
+    """
+    model, _ = read_foundation(path)
+    known = sorted(elements, key=lambda element: atomic_numbers[element])
+    energies = np.zeros((len(CAMPAIGN_FIDELITIES), len(known)))
+    offsets = {(head, charge): 0.0 for head in CAMPAIGN_FIDELITIES for charge in (-1, 0, 1)}
+    reference = Reference(list(CAMPAIGN_FIDELITIES), known, energies, offsets)
+    transplant(model, path, reference, 4, [with_charge(host, 0)])
 
 
 def foundation_hash(path: Path) -> str:
@@ -114,8 +156,8 @@ def transplant(
         raise _refusal(path, f"no {', '.join(missing)} among its elements")
     charges = sorted({charge for _, charge in reference.offsets})
     numbers = [atomic_numbers[element] for element in reference.elements]
-    contractions = foundation.products[0].symmetric_contractions.contractions
     try:
+        contractions = foundation.products[0].symmetric_contractions.contractions
         with default_dtype(torch.float64):
             architecture = extract_config_mace_model(foundation) | {
                 "heads": list(reference.heads),
@@ -177,7 +219,13 @@ def _compare(
 ) -> None:
     """Measure the new model against the foundation model."""
     for structure in structures:
-        (energy, forces) = _interaction(foundation, structure, foundation.heads[0])
+        try:
+            (energy, forces) = _interaction(foundation, structure, foundation.heads[0])
+        except (AttributeError, RuntimeError) as error:  # parts that this version of MACE expects
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise _refusal(
+                path, f"a model that this version of MACE cannot run ({reason})"
+            ) from None
         for head in reference.heads:
             for charge in charges:
                 new_energy, new_forces = _interaction(model, with_charge(structure, charge), head)

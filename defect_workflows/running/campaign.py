@@ -10,6 +10,7 @@ from itertools import batched
 from pathlib import Path
 
 from jobflow import JobStore
+from pymatgen.core import Structure
 
 from defect_workflows.campaign import Campaign
 from defect_workflows.decoding import read_output
@@ -25,6 +26,7 @@ from defect_workflows.errors import (
     UntrustedDocumentError,
 )
 from defect_workflows.makers.campaign import CampaignMaker
+from defect_workflows.precheck import campaign_elements, check_campaign
 from defect_workflows.report.jobs import campaign_fingerprint
 from defect_workflows.reuse import FINGERPRINT_FIELD
 from defect_workflows.running import fireworks
@@ -72,11 +74,12 @@ def run_campaign(
     MachineError
         If the disk is full, or there are no processes or files to be had.
     """
-    flow = CampaignMaker.from_campaign(campaign).make()
     refuse_other(workdir, campaign, rehearse)
+    host = check_campaign(campaign)
+    flow = CampaignMaker.from_campaign(campaign).make()
     try:
         with _environment(workdir, campaign, rehearse):
-            check_machine(campaign)
+            check_machine(campaign, host)
             claim(workdir, campaign, rehearse)
             store = _store(workdir)
             _ingest(campaign, store)
@@ -129,8 +132,8 @@ def finished_before(
     return result if wanted <= found else None  # a damaged label is calculated again
 
 
-def check_machine(campaign: Campaign) -> None:
-    """Check, before anything runs, that VASP and the POTCARs of the host are there.
+def check_machine(campaign: Campaign, host: Structure) -> None:
+    """Check, before anything runs, that VASP and the POTCARs of every element are there.
 
     Raises
     ------
@@ -142,8 +145,7 @@ def check_machine(campaign: Campaign) -> None:
     settings = read_settings()
     for gamma in (False, True):
         vasp_command(settings, gamma=gamma)
-    elements = [element.symbol for element in campaign.host_structure().composition.elements]
-    check_potcars(campaign.dft, [*elements, *campaign.defects.extrinsic], settings)
+    check_potcars(campaign.dft, campaign_elements(campaign, host), settings)
 
 
 def finished_result(workdir: Path) -> CampaignResult:
@@ -207,8 +209,10 @@ def submit_campaign(campaign: Campaign, worker: str | None = None) -> list[int]:
     Raises
     ------
     InputError
-        If it learns from finished calculations and the settings name no store to put them in.
+        If a setting does not fit the host, or it learns from finished calculations and the settings
+        name no store to put them in.
     """
+    check_campaign(campaign)
     flow = CampaignMaker.from_campaign(campaign).make()
     if campaign.training.ingested:
         _ingest(campaign, _machine_store())

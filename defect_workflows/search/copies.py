@@ -14,6 +14,7 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
 from defect_workflows.charge import charge_of, with_charge
+from defect_workflows.moments import moments_of, with_moments
 from defect_workflows.search.cluster import difference, farthest
 
 
@@ -85,4 +86,6 @@ def copy_within(structure: Structure, onto: Structure, reach: float) -> Copy | N
     if (distance := farthest(near, onto)) > reach:
         return None
     rotation = np.linalg.inv(lattice) @ onto.lattice.matrix
+    if (moments := moments_of(structure)) is not None:
+        near = with_moments(near, np.array(moments)[order].tolist())
     return Copy(with_charge(near, charge_of(structure)), rotation, np.array(order), distance)

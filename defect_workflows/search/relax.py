@@ -20,6 +20,7 @@ from defect_workflows.distortions import closest_contact
 from defect_workflows.documents.search import Verdict
 from defect_workflows.fidelity import Fidelity
 from defect_workflows.mlip.predict import BATCH_ATOMS, Potential
+from defect_workflows.moments import moments_of, with_moments
 from defect_workflows.reuse import fingerprint
 from defect_workflows.search.journal import Journal
 
@@ -326,10 +327,10 @@ def teaches_more(doubt: float, known: float) -> bool:
 
 
 def with_positions(structure: Structure, positions: np.ndarray) -> Structure:
-    """Return a structure with other Cartesian positions in Å, shape (n, 3), and its charge."""
+    """Return a structure at other positions in Å, shape (n, 3), with its charge and moments."""
     species = [site.specie for site in structure]
     moved = Structure(structure.lattice, species, positions, coords_are_cartesian=True)
-    return with_charge(moved, charge_of(structure))
+    return with_charge(with_moments(moved, moments_of(structure)), charge_of(structure))
 
 
 def _numbers(state: ts.SimState) -> list[int]:

@@ -5,6 +5,7 @@ from defect_workflows.campaign import DefectSettings, SupercellSettings
 from defect_workflows.charge import charge_of
 from defect_workflows.defects.generate import generate, supercell_matrix
 from defect_workflows.errors import InputError
+from defect_workflows.moments import moments_of
 
 SMALL = SupercellSettings(matrix=[2, 2, 2], min_atoms=10)
 EPSILON = ((9.8, 0, 0), (0, 9.8, 0), (0, 0, 9.8))
@@ -65,3 +66,24 @@ def test_a_supercell_outside_its_limits_is_refused(primitive, limits):
 def test_the_supercell_is_chosen_by_doped_otherwise(primitive):
     matrix = supercell_matrix(primitive, SupercellSettings(min_image_distance=8.0, min_atoms=20))
     assert abs(np.linalg.det(matrix)) * 2 >= 20
+
+
+def test_host_atoms_keep_their_moments_and_new_ones_have_none(magnetic_defects):
+    host = magnetic_defects.host.supercell
+    assert sorted(moments_of(host)) == [-2] * 8 + [0] * 16 + [2] * 8
+    assert moments_of(magnetic_defects.pristine.structure) == moments_of(host)
+    # every nickel has the moment of the host's nickel at its place
+    states = {state.name: state.structure for state in magnetic_defects.states}
+    for structure in states.values():
+        for site, moment in zip(structure, moments_of(structure), strict=True):
+            nearest = min(host, key=lambda other: other.distance(site))
+            expected = nearest.properties["magmom"] if site.specie.symbol != "Mn" else 0
+            assert moment == expected
+    assert sum(map(abs, moments_of(states["v_O_0"]))) == 32
+    assert sum(map(abs, moments_of(states["Mn_Ni_0"]))) == 30
+
+
+def test_a_host_without_order_has_no_moments(primitive):
+    found = make(primitive, include=[{"name": "v_O", "charges": [0]}])
+    assert "magmom" not in found.pristine.structure.site_properties
+    assert "magmom" not in found.states[0].structure.site_properties

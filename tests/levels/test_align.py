@@ -99,7 +99,9 @@ def test_levels_do_not_depend_on_the_origin(vacancy, published):
     host = published[0].model_copy(update={"dielectric": (9.13 * np.eye(3)).tolist()})
 
     def levels(one):
-        return defect_levels(host, bulk, [StateCalculation(state, one)], LevelSettings()).levels
+        return defect_levels(
+            host, bulk, [StateCalculation(state, one)], LevelSettings(dielectric=9.13)
+        ).levels
 
     there = levels(calculation)
     moved = shifted(calculation, np.array([0.07, -0.03, 0.0]))

@@ -254,7 +254,7 @@ def test_explicitly_uncorrected(published):
 def test_failed_correction_stops(published):
     host, bulk, calculations, _ = published
     with pytest.raises(CorrectionError, match="site potentials: found none"):
-        defect_levels(host, bulk, calculations, LevelSettings())
+        defect_levels(host, bulk, calculations, LevelSettings(dielectric=9.13))
 
 
 def test_bulk_without_band_edges(published):

@@ -192,6 +192,48 @@ def test_what_does_not_fit_is_refused(
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_from_before_heads_has_one(
+    saved: Callable, labels: list[Label], settings: PotentialSettings
+) -> None:
+    old = make_foundation()
+    path = saved(old)
+    energies = [transplanted(path, labels, settings)]
+    del old.heads
+    path = saved(old)
+    model, _ = foundation.read_foundation(path)
+    assert model.heads == ["Default"]
+    energies.append(transplanted(path, labels, settings))
+    structure = labels[7].configuration.structure
+    first, second = (
+        MACECalculator(
+            models=[one], device="cpu", head="hse06", info_keys={"total_charge": "total_charge"}
+        ).get_potential_energy(to_atoms(structure))
+        for one in energies
+    )
+    assert second == pytest.approx(first, abs=1e-9)
+
+
+def test_what_a_training_would_run_into_is_found_before(
+    saved: Callable, labels: list[Label]
+) -> None:
+    structure = labels[0].configuration.structure
+    elements = sorted({site.specie.symbol for site in structure})
+    foundation.check_foundation(saved(make_foundation()), structure, elements)
+    with pytest.raises(PotentialError, match="found no Si among its elements"):
+        foundation.check_foundation(saved(make_foundation()), structure, [*elements, "Si"])
+    broken = make_foundation()
+    del broken.products[0].symmetric_contractions.contractions
+    with pytest.raises(
+        PotentialError, match="kernels that MACE cannot convert to e3nn's"
+    ) as caught:
+        foundation.check_foundation(saved(broken), structure, elements)
+    assert "\n" not in str(caught.value)
+    older = make_foundation()
+    del older.node_embedding
+    with pytest.raises(PotentialError, match=r"found a(n| model) .*cannot"):
+        foundation.check_foundation(saved(older), structure, elements)
+
+
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "foundation.model"
     with pytest.raises(PotentialError, match="cannot be read on this machine"):

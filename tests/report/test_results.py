@@ -252,7 +252,7 @@ def test_single_points_are_counted_once(result):
 def test_summary_job_through_a_store(result, tmp_path):
     first = result.verified[0]
     job = summarise(
-        Campaign(host=tmp_path / "CdTe.vasp"),
+        Campaign(host=tmp_path / "CdTe.vasp", levels={"dielectric": 10.2}),
         result.levels,
         [],
         result.searches,

@@ -11,6 +11,7 @@ from dft_files import put, unpacked
 from jobflow import run_locally
 from states import cdte
 
+from defect_workflows.campaign import DftSettings
 from defect_workflows.dft.ingest import INGESTED, formula_of, ingested_labels, same_structure
 from defect_workflows.dft.jobs import take_ingested
 from defect_workflows.errors import InputError, LevelOfTheoryError
@@ -302,7 +303,7 @@ def test_a_job_finds_ingested_labels_in_its_own_store(store, data_dir, tmp_path)
             "states": [state.model_copy(update={"structure": oxide.structure})],
         }
     )
-    job = take_ingested(defects)
+    job = take_ingested(defects, DftSettings())
     outputs = run_locally(job, store=store, root_dir=tmp_path, ensure_success=True)
     found = outputs[job.uuid][1].output
     assert [(label.fidelity, label.charge) for label in found.labels] == [("pbe", -1)]
