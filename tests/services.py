@@ -117,7 +117,9 @@ class FireWorksSite:
         environment = {
             **os.environ,
             "JOBFLOW_CONFIG_FILE": str(self.folder / "jobflow.yaml"),
-            "PYTHONPATH": os.pathsep.join(map(str, python_path)),
+            "PYTHONPATH": os.pathsep.join(
+                [*map(str, python_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
         }
         rlaunch = Path(sys.executable).parent / "rlaunch"
         command = [str(rlaunch), "-l", str(self.folder / "my_launchpad.yaml"), "rapidfire"]

@@ -240,8 +240,9 @@ def test_run_again_reuses(tmp_path: Path, log: str) -> None:
     assert sum(event.kind == "reused" for event in events) == 3
     label = status(tmp_path / "w")[0]
     assert (label.stage, label.done, label.reused) == ("label", 7, 3)
-    reused = store.query({"metadata.reused_from": {"$exists": True}}, load=True)
-    assert sorted(document["output"]["blob"][0] for document in reused) == ["0", "1", "2"]
+    reused = list(store.query({"metadata.reused_from": {"$exists": True}}, ["uuid"]))
+    outputs = [store.get_output(document["uuid"], load=True) for document in reused]
+    assert sorted(output.blob[0] for output in outputs) == ["0", "1", "2"]
 
 
 def start_script(workdir: Path, log: str, n: int, seconds: float) -> subprocess.Popen:
