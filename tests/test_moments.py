@@ -116,7 +116,7 @@ def test_moments_decide_on_the_configuration():
 def test_what_is_sampled_has_the_moments_of_its_atoms(magnetic_defects):
     from defect_workflows.campaign import SamplingSettings
 
-    settings = SamplingSettings(per_state=14, bulk=2, distortions=[-0.3])
+    settings = SamplingSettings(per_state=12, bulk=2, distortions=[-0.3], rattle_amplitudes=[0.05])
     states, host = magnetic_defects.states, magnetic_defects.host.supercell
     found = sample(states, host, settings)
     own = {state.name: moments_of(state.structure) for state in states} | {"bulk": moments_of(host)}

@@ -82,9 +82,9 @@ def test_potcars_are_looked_for_where_the_machine_has_a_folder(
     text = "dft: {potcars: {N: N_s}}"
     refusal = refusal_of("plan", _written(tmp_path, text))
     assert refusal.startswith(f"{folder}: found no POTCAR N_s of PBE_54, expected one")
-    refusal = refusal_of("plan", _written(tmp_path, "dft: {encut: 250, potcars: {Ga: Ga_h}}"))
-    assert refusal.startswith(
-        "dft.encut: found 250 eV, expected at least ENMIN 303.51 eV of the POTCAR Ga_h, better its"
+    assert refused("dft: {encut: 250, potcars: {Ga: Ga_h}}") == (
+        "dft.encut: found 250 eV, expected at least ENMIN 303.451 eV of the POTCAR Ga_h, better "
+        "its ENMAX 404.601 eV"
     )
 
 

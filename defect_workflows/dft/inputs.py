@@ -14,7 +14,7 @@ from pymatgen.io.vasp import Kpoints
 
 from defect_workflows.campaign import DftSettings
 from defect_workflows.charge import charge_of, with_charge
-from defect_workflows.errors import InputError
+from defect_workflows.errors import SettingError
 from defect_workflows.fidelity import CAMPAIGN_FIDELITIES, Fidelity, head_index
 from defect_workflows.moments import moments_of
 
@@ -116,12 +116,12 @@ def potcar_symbol(settings: DftSettings, element: str) -> str:
 
     Raises
     ------
-    InputError
+    SettingError
         If neither has one.
     """
     symbols = default_potcar_dict | settings.potcars
     if element not in symbols:
-        raise InputError(
+        raise SettingError(
             f"dft.potcars: found none for {element}, which doped has no POTCAR for, expected one"
         )
     return symbols[element]

@@ -25,7 +25,7 @@ from pymatgen.io.vasp import PotcarSingle
 from defect_workflows.campaign import DftSettings
 from defect_workflows.dft.inputs import SinglePointSet, potcar_symbol
 from defect_workflows.dft.supervise import supervised
-from defect_workflows.errors import CalculationError, InputError
+from defect_workflows.errors import CalculationError, InputError, SettingError
 from defect_workflows.settings import PREFIX, Settings
 
 logger = logging.getLogger(__name__)
@@ -163,7 +163,9 @@ def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings)
     Raises
     ------
     InputError
-        Names the folder and the POTCAR that is not there, or that ENCUT is below the ENMIN of.
+        Names the folder and the POTCAR that is not there.
+    SettingError
+        Names the POTCAR that ENCUT is below the ENMIN of, or the element that has none.
     """
     folder = settings.potcar_directory or PYMATGEN_SETTINGS.get("PMG_VASP_PSP_DIR")
     if not folder:
@@ -185,7 +187,7 @@ def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings)
                 "(dft.potcars, dft.potcar_functional, DEFECT_WORKFLOWS_POTCAR_DIRECTORY)"
             ) from None
         if dft.encut < (lowest := float(found.keywords.get("ENMIN", 0.0))):
-            raise InputError(
+            raise SettingError(
                 f"dft.encut: found {dft.encut:g} eV, expected at least ENMIN {lowest:g} eV of the "
                 f"POTCAR {symbol}, better its ENMAX {float(found.keywords['ENMAX']):g} eV"
             )

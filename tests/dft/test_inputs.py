@@ -103,7 +103,7 @@ def test_so_do_the_moments_of_what_is_sampled(written, magnetic_defects, kind):
     from defect_workflows.campaign import SamplingSettings
     from defect_workflows.defects.sample import sample
 
-    settings = SamplingSettings(per_state=14, bulk=1, distortions=[-0.3])
+    settings = SamplingSettings(per_state=12, bulk=1, distortions=[-0.3], rattle_amplitudes=[0.05])
     found = sample(magnetic_defects.states, magnetic_defects.host.supercell, settings)
     item = next(item for item in found if item.origin.kind == kind)
     moments = written(item.structure, DftSettings(), "hse06").incar["MAGMOM"]
