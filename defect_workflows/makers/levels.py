@@ -317,6 +317,7 @@ class FinishedLevels:
 
         kind = "fork" if sys.platform == "linux" else None
         context = multiprocessing.get_context(kind)
+        others = set(multiprocessing.active_children())
         with ProcessPoolExecutor(workers, context, initializer=_leave_signals) as pool:
             try:
                 yield pool
@@ -326,6 +327,9 @@ class FinishedLevels:
                     "it to end: try again with --processes 1"
                 ) from None
             except BaseException:
+                # a calculation that is being read would be waited for
+                for child in set(multiprocessing.active_children()) - others:
+                    child.kill()
                 pool.shutdown(cancel_futures=True)
                 raise
 
