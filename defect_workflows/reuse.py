@@ -30,14 +30,14 @@ from typing import Any
 
 import jobflow
 import numpy as np
-from jobflow import CURRENT_JOB, JobConfig, OutputReference
+from jobflow import CURRENT_JOB, JobConfig
 from monty.json import MSONable
 from pydantic import BaseModel
 from pymatgen.core import IStructure
 
 from defect_workflows.decoding import read_output
 from defect_workflows.errors import DamagedDocumentError, ReuseError, UntrustedDocumentError
-from defect_workflows.stored import reading
+from defect_workflows.stored import reading, sharing
 
 logger = logging.getLogger(__name__)
 
@@ -122,36 +122,13 @@ def job(method: Callable | None = None, **kwargs: Any) -> Any:
     """Make a function a jobflow job that may ask its store for finished results.
 
     Takes what `jobflow.job` takes. Addresses among its arguments (`stored.StoredOutput`) are read
-    from the store before it starts. A finished result that it returns is stored as a reference to
-    the output of the job that computed it.
+    from the store before it starts. An output that the store has already, as a finished result that
+    is returned, becomes a reference to that.
     """
     if method is None:
         return functools.partial(job, **kwargs)
     config = replace(kwargs.pop("config", JobConfig()), expose_store=True)
-    return jobflow.job(_referring(reading(method)), config=config, **kwargs)
-
-
-def _referring(method: Callable) -> Callable:
-    """Let a job return a reference in place of what `find_finished` has found: no second copy."""
-
-    @functools.wraps(method)
-    def referring(*args: Any, **named: Any) -> Any:
-        global _found
-        _found = None
-        returned = method(*args, **named)
-        if _found is None or returned is not _found[1]:
-            return returned
-        (uuid, _), _found = _found, None
-        # jobflow would hold the schema against the reference; what it refers to has been held
-        # against it when it was computed
-        CURRENT_JOB.job.output_schema = None
-        return OutputReference(uuid)
-
-    return referring
-
-
-_found: tuple[str, Any] | None = None
-"""What the running job has found: uuid of the job that computed it, and the document."""
+    return jobflow.job(sharing(reading(method)), config=config, **kwargs)
 
 
 def find_finished[T: BaseModel](key: str, *kinds: type[T]) -> T | None:
@@ -174,7 +151,6 @@ def find_finished[T: BaseModel](key: str, *kinds: type[T]) -> T | None:
     ReuseError
         If the running job was not made by `reuse.job`, so that its store is out of reach.
     """
-    global _found
     if CURRENT_JOB.job is None:
         return None
     store = CURRENT_JOB.store
@@ -194,8 +170,6 @@ def find_finished[T: BaseModel](key: str, *kinds: type[T]) -> T | None:
         # what was asked for and what was read may differ in a document that was tampered with
         if isinstance(document, kinds) and getattr(document, "fingerprint", None) == key:
             CURRENT_JOB.job.metadata[REUSED_FROM] = entry["uuid"]
-            if _is_last(store, entry["uuid"], entry["index"]):
-                _found = (entry["uuid"], document)
             return document
     return None
 
@@ -224,12 +198,6 @@ def finished_or[T: BaseModel](compute: Callable[[], T], key: str, *kinds: type[T
                 f"{type(document).__name__}.fingerprint: found {carried}, expected {key}"
             )
     return document
-
-
-def _is_last(store: jobflow.JobStore, uuid: str, index: int) -> bool:
-    """Return whether this is the output that references to a job lead to."""
-    last = store.query_one({"uuid": uuid}, ["index"], sort={"index": -1})
-    return last is not None and last["index"] == index
 
 
 def _dumps(value: Any) -> str:

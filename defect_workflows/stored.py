@@ -9,17 +9,28 @@ ordinary jobs (`reuse.job`) find the outputs in the store before they start.
 from __future__ import annotations
 
 import functools
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any, Self
 
 import jobflow
-from jobflow import CURRENT_JOB, JobConfig, JobStore, OutputReference
-from monty.json import MSONable
+from jobflow import CURRENT_JOB, Flow, Job, JobConfig, JobStore, OutputReference, Response
+from monty.json import MSONable, jsanitize
 
-from defect_workflows.decoding import checked
+from defect_workflows.decoding import checked, read_output
+from defect_workflows.errors import DamagedDocumentError, UntrustedDocumentError
 
 KEPT = 8
 """So many outputs, those read last, stay in memory: the jobs of a refinement read the same ones."""
+
+DIGEST = "digest"
+"""Key of the metadata of a job whose output others may refer to."""
+
+DIGEST_FIELD = f"metadata.{DIGEST}"
+
+SMALL = 500
+"""Characters up to which an output is no larger than a reference to it with its bookkeeping."""
 
 _outputs: dict[tuple[Any, ...], dict[str, Any]] = {}
 """jobflow's caches of outputs, by job, index and time of completion."""
@@ -94,7 +105,7 @@ def growing_job(method: Callable | None = None, **kwargs: Any) -> Any:
         return method(*arguments, **named)
 
     config = JobConfig(resolve_references=False, expose_store=True)
-    return jobflow.job(addressed, config=config, **kwargs)
+    return jobflow.job(sharing(addressed), config=config, **kwargs)
 
 
 def reading(method: Callable) -> Callable:
@@ -106,6 +117,55 @@ def reading(method: Callable) -> Callable:
         return method(*arguments, **_replaced(named, StoredOutput, StoredOutput.value))
 
     return resolved
+
+
+def sharing(method: Callable) -> Callable:
+    """Let a job return a reference to an output of its store that equals its own: no second copy.
+
+    What is there is read first: a damaged one is no substitute.
+    """
+
+    @functools.wraps(method)
+    def shared(*args: Any, **named: Any) -> Any:
+        output = method(*args, **named)
+        job, store = CURRENT_JOB.job, CURRENT_JOB.store
+        parts = output if isinstance(output, list | tuple) else [output]
+        jobs = (Response, Job, Flow, OutputReference)
+        if job is None or store is None or any(isinstance(part, jobs) for part in parts):
+            return output
+        digest = _digest(output)
+        if digest is None:
+            return output
+        store.ensure_index(DIGEST_FIELD)
+        same = list(store.query({DIGEST_FIELD: digest}, ["uuid", "index"]))
+        if job.uuid not in {entry["uuid"] for entry in same}:  # else it would refer to itself
+            for entry in same:
+                if _is_intact(store, entry, digest):
+                    # jobflow would hold the schema against the reference
+                    job.output_schema = None  # type: ignore[assignment]
+                    return OutputReference(entry["uuid"])
+        job.metadata[DIGEST] = digest
+        return output
+
+    return shared
+
+
+def _digest(output: Any) -> str | None:
+    """Return the SHA-256 of an output as it is stored; None if it is hardly more than that."""
+    content = jsanitize(output, strict=True, enum_values=True, allow_bson=True)
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest() if len(text) > SMALL else None
+
+
+def _is_intact(store: JobStore, entry: dict[str, Any], digest: str) -> bool:
+    """Whether references to a job lead to this output, and it is what its digest says."""
+    last = store.query_one({"uuid": entry["uuid"]}, ["index"], sort={"index": -1})
+    if last is None or last["index"] != entry["index"]:
+        return False
+    try:
+        return _digest(read_output(store, entry["uuid"], entry["index"])) == digest
+    except (DamagedDocumentError, UntrustedDocumentError):
+        return False
 
 
 def _replaced(value: Any, kind: type, function: Callable) -> Any:
