@@ -16,7 +16,7 @@ from pymatgen.core import Structure
 from pymatgen.io.vasp import Outcar, Vasprun
 from scipy.optimize import linear_sum_assignment
 
-from defect_workflows.dft.consistency import Difference, phase_differences
+from defect_workflows.dft.differences import Difference, phase_differences
 from defect_workflows.dft.finished import matrix, read_calculation
 from defect_workflows.documents.base import Matrix3D
 from defect_workflows.documents.calculations import FinishedCalculation

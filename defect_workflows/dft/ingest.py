@@ -15,11 +15,8 @@ from pymatgen.util.coord import pbc_diff
 
 from defect_workflows import reuse
 from defect_workflows.decoding import decoded, name_of
-from defect_workflows.dft.consistency import (
-    cell_difference,
-    check_one_level_of_theory,
-    differences,
-)
+from defect_workflows.dft.consistency import check_one_level_of_theory
+from defect_workflows.dft.differences import cell_difference, differences
 from defect_workflows.dft.files import RunFiles, Skipped, all_runs, folders
 from defect_workflows.dft.finished import read_run
 from defect_workflows.dft.merge import split

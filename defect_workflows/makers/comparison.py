@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from defect_workflows.calculations import state_name
-from defect_workflows.dft.consistency import ELECTRONIC, PARTLY_OCCUPIED, Difference
+from defect_workflows.dft.differences import ELECTRONIC, PARTLY_OCCUPIED, Difference
 from defect_workflows.documents.calculations import FinishedCalculation
 from defect_workflows.documents.levels import MetastableState
 from defect_workflows.levels.checks import Notes

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from defect_workflows.calculations import DefectCalculation
-from defect_workflows.dft.consistency import state_differences
+from defect_workflows.dft.differences import state_differences
 from defect_workflows.dft.finished import read_calculation
 from defect_workflows.dft.theory import own_correction
 from defect_workflows.documents.base import Matrix3D
@@ -16,12 +16,12 @@ from defect_workflows.documents.calculations import FinishedCalculation
 from defect_workflows.documents.defects import DefectState
 from defect_workflows.documents.levels import (
     LevelCalculation,
-    LevelWarning,
     MetastableState,
     Scheme,
     StateAnalysis,
     StateError,
 )
+from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.errors import (
     CalculationError,
     DefectWorkflowsError,

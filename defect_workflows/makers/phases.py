@@ -9,7 +9,8 @@ import numpy as np
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Structure
 
-from defect_workflows.dft.consistency import dopant_warnings, phase_differences
+from defect_workflows.dft.consistency import dopant_warnings
+from defect_workflows.dft.differences import phase_differences
 from defect_workflows.dft.finished import read_calculation
 from defect_workflows.dft.theory import own_correction
 from defect_workflows.documents.calculations import FinishedCalculation

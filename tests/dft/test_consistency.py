@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from defect_workflows.dft.consistency import (
-    CODES,
     check_one_level_of_theory,
     consistency_warnings,
-    differences,
     dopant_warnings,
 )
+from defect_workflows.dft.differences import CODES, differences
 from defect_workflows.dft.files import run_files
 from defect_workflows.dft.finished import read_calculation
 from defect_workflows.dft.ingest import FoundRun, labels_of

@@ -4,7 +4,8 @@ import shutil
 import numpy as np
 import pytest
 
-from defect_workflows.dft.consistency import check_one_level_of_theory, differences
+from defect_workflows.dft.consistency import check_one_level_of_theory
+from defect_workflows.dft.differences import differences
 from defect_workflows.dft.read import custodian_corrections, read_single_point
 from defect_workflows.errors import CalculationError
 

@@ -5,7 +5,7 @@ from pymatgen.core import Lattice, Structure
 
 from defect_workflows.calculations import DefectCalculation
 from defect_workflows.charge import with_charge
-from defect_workflows.dft.consistency import Difference
+from defect_workflows.dft.differences import Difference
 from defect_workflows.dft.finished import read_calculation
 from defect_workflows.levels.checks import Notes
 from defect_workflows.makers.comparison import note_host_run, note_vacuum, without_edges
