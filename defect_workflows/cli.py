@@ -96,6 +96,8 @@ def plan(
     table.add_row("", "about, rather less", str(found.pbe), str(found.hse06))
     console.print(table)
     console.print("States: " + ", ".join(found.states))
+    for note in found.notes:
+        console.print(f"Note: {note}", soft_wrap=True)
     if json_file is not None:
         _write_file(json_file, found.model_dump_json(indent=1))
 

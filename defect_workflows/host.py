@@ -30,6 +30,7 @@ _MOLAR = 1.66054
 _HARMLESS = re.compile(
     r"fractional coordinates rounded to ideal values|Skipping relative stoichiometry check|"
     r"Spacegroup from .* used|1-line symmetry op P1|Keys changed to match new magCIF|"
+    r"Cannot determine chemical composition from CIF|"  # of symbols like O2-, for a check
     r"selective dynamics|Pauling electronegativity",
     re.IGNORECASE,
 )
@@ -122,7 +123,12 @@ def _of_cif(text: str) -> Structure:
         raise ValueError("no _atom_site_fract_x")
     if len(blocks) != 1:
         raise _RefusedError(f"found {len(blocks)} structures, expected one")
-    (structure,) = CifParser.from_str(blocks[0]).parse_structures(primitive=False)
+    parser = CifParser.from_str(blocks[0])
+    (content,) = parser.as_dict().values()
+    # pymatgen takes what is unknown for 1
+    if unknown := {"?", "."} & set(content.get("_atom_site_occupancy", [])):
+        raise _RefusedError(f"found occupancy {unknown.pop()}, expected an ordered structure")
+    (structure,) = parser.parse_structures(primitive=False)
     return structure
 
 

@@ -11,7 +11,11 @@ from defect_workflows.defects.generate import generate
 from defect_workflows.documents.base import Document
 from defect_workflows.makers.campaign import EXCHANGES, LONGER_WAY
 from defect_workflows.makers.verification import hse06_frames
-from defect_workflows.precheck import check_campaign
+from defect_workflows.precheck import (
+    campaign_elements,
+    check_campaign,
+    check_potcars_here,
+)
 
 
 class PlannedStep(Document):
@@ -32,6 +36,7 @@ class Plan(Document):
     steps: list[PlannedStep] = Field(description="Single points per stage.")
     pbe: int = Field(description="PBE single points, estimated.")
     hse06: int = Field(description="HSE06 single points, estimated.")
+    notes: list[str] = Field(default=[], description="What is worth a second look.")
 
 
 def make_plan(campaign: Campaign) -> Plan:
@@ -42,8 +47,9 @@ def make_plan(campaign: Campaign) -> Plan:
     InputError
         As `check_campaign` and `generate`.
     """
+    primitive = check_campaign(campaign)
     found = generate(
-        check_campaign(campaign),
+        primitive,
         campaign.supercell,
         campaign.defects,
         campaign.levels.tensor,
@@ -104,4 +110,5 @@ def make_plan(campaign: Campaign) -> Plan:
         steps=steps,
         pbe=sum(step.pbe for step in steps),
         hse06=sum(step.hse06 for step in steps),
+        notes=check_potcars_here(campaign, campaign_elements(campaign, primitive)),
     )

@@ -33,7 +33,7 @@ def check_campaign(campaign: Campaign) -> Structure:
         raise SettingError(
             f"dft.spin: found false, expected true for the magnetic moments of {campaign.host}"
         )
-    _check_potcars(campaign, elements)
+    check_potcars_here(campaign, elements)
     if campaign.potential.foundation is not None:
         # imported late: it brings torch
         from defect_workflows.mlip.foundation import check_foundation
@@ -87,9 +87,13 @@ def _check_elements(campaign: Campaign, host: Structure, elements: list[str]) ->
         )
 
 
-def _check_potcars(campaign: Campaign, elements: list[str]) -> None:
-    """Check the POTCARs where this machine has a folder of them; another one may run it."""
+def check_potcars_here(campaign: Campaign, elements: list[str]) -> list[str]:
+    """Check the POTCARs where this machine has a folder of them; another one may run the campaign.
+
+    As `check_potcars`, whose lines it returns.
+    """
     settings = read_settings()
     folder = settings.potcar_directory or PYMATGEN_SETTINGS.get("PMG_VASP_PSP_DIR")
     if folder and Path(folder).is_dir():
-        check_potcars(campaign.dft, elements, settings)
+        return check_potcars(campaign.dft, elements, settings)
+    return []

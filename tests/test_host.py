@@ -128,6 +128,7 @@ def test_what_says_nothing_of_the_calculation_is_left_out(tmp_path):
     [
         (cif("Na1 Na 0 0 0 0.5\n"), "found partial occupancies (Na0.5), expected an ordered"),
         (cif("Na1 Na 0 0 0 0.5\nK1 K 0 0 0 0.5\n"), "found partial occupancies"),
+        (cif("Mg1 Mg 0 0 0 1\nO1 O 0.5 0.5 0.5 ?\n"), "found occupancy ?, expected an ordered"),
         (cif("Mg1 Mg 0 0 0 1\nO1 O 0.05 0 0 1\n"), "found atoms 1 (Mg) and 2 (O) 0.21 Å apart"),
         (cif("Mg1 Mg 0 0 0 1\nO1 O 0.5 0.5 0.5 1\n", symmetry=""), "found what pymatgen can only "
          "guess (No _symmetry_equiv_pos_as_xyz type key found. Defaulting to P1.)"),
@@ -151,6 +152,17 @@ def test_a_cif_that_says_everything(tmp_path):
         "data_global\n_journal_year 2020\n" + cif("Mg1 Mg 0 0 0 1\nO1 O .5 .5 .6667 1\n")
     )
     assert read_host(path).formula == "Mg1 O1"
+
+
+def test_oxidation_states_of_a_cif_are_left_out(tmp_path):
+    path = tmp_path / "host.cif"
+    states = "loop_\n_atom_type_symbol\n_atom_type_oxidation_number\nMg2+ 2\nO2- -2\n"
+    text = cif("Mg1 Mg2+ 0 0 0 1\nO1 O2- .5 .5 .5 1\n", symmetry=states + P1)
+    path.write_text(text)
+    found = read_host(path)
+    assert [site.species_string for site in found] == ["Mg", "O"]
+    path.write_text(text.replace("Mg2+ 2", "Mg2+ 3"))
+    assert refusal(path).startswith("found charge +1 (given, or the sum of the oxidation states)")
 
 
 def charged(structure: Structure) -> Structure:

@@ -4,6 +4,8 @@ import pytest
 import torch
 from pymatgen.core import SETTINGS, Lattice, Structure
 
+from defect_workflows.campaign import Campaign
+from defect_workflows.plan import make_plan
 from defect_workflows.rehearsal.potcars import write_potcars
 
 NIO = "F16_magnetic_order/nio_afm.mcif"
@@ -26,6 +28,11 @@ def refused(tmp_path, refusal_of):
         return line.removeprefix(f"{path}: ")
 
     return refuse
+
+
+@pytest.fixture
+def rocksalt(repository):
+    return repository / "flows/MgO_v_O/MgO.vasp"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +93,21 @@ def test_potcars_are_looked_for_where_the_machine_has_a_folder(
         "dft.encut: found 250 eV, expected at least ENMIN 303.451 eV of the POTCAR Ga_h, better "
         "its ENMAX 404.601 eV"
     )
+
+
+def test_a_cutoff_that_is_a_bit_low_is_said_with_the_plan(tmp_path, monkeypatch, rocksalt):
+    write_potcars(tmp_path / "potcars", ["Mg", "O"], "PBE_54")
+    campaign = Campaign(
+        host=rocksalt,
+        supercell={"matrix": [2, 2, 2], "min_atoms": 10},
+        defects={"include": [{"name": "v_O", "charges": [0]}]},
+        levels={"dielectric": 9.8},
+    )
+    monkeypatch.delenv("DEFECT_WORKFLOWS_POTCAR_DIRECTORY", raising=False)
+    monkeypatch.delitem(SETTINGS, "PMG_VASP_PSP_DIR", raising=False)
+    assert make_plan(campaign).notes == []
+    monkeypatch.setenv("DEFECT_WORKFLOWS_POTCAR_DIRECTORY", str(tmp_path / "potcars"))
+    assert make_plan(campaign).notes == ["dft.encut: 350 eV is below ENMAX 400 eV of the POTCAR O"]
 
 
 def _written(folder, text):

@@ -157,8 +157,13 @@ def vasp_command(settings: Settings, *, gamma: bool = False) -> list[str]:
     return command
 
 
-def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings) -> None:
+def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings) -> list[str]:
     """Check that there is a POTCAR of every element, and that ENCUT is not far too low for it.
+
+    Returns
+    -------
+    list of str
+        One line for each POTCAR whose ENMAX is above ENCUT.
 
     Raises
     ------
@@ -175,6 +180,7 @@ def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings)
         )
     if settings.potcar_directory is not None:
         PYMATGEN_SETTINGS["PMG_VASP_PSP_DIR"] = str(settings.potcar_directory)
+    notes = []
     for element in elements:
         symbol = potcar_symbol(dft, element)
         try:
@@ -186,11 +192,17 @@ def check_potcars(dft: DftSettings, elements: Iterable[str], settings: Settings)
                 f"{folder}: found no POTCAR {symbol} of {dft.potcar_functional}, expected one "
                 "(dft.potcars, dft.potcar_functional, DEFECT_WORKFLOWS_POTCAR_DIRECTORY)"
             ) from None
-        if dft.encut < (lowest := float(found.keywords.get("ENMIN", 0.0))):
+        lowest, enough = (float(found.keywords.get(key, 0.0)) for key in ("ENMIN", "ENMAX"))
+        if dft.encut < lowest:
             raise SettingError(
                 f"dft.encut: found {dft.encut:g} eV, expected at least ENMIN {lowest:g} eV of the "
-                f"POTCAR {symbol}, better its ENMAX {float(found.keywords['ENMAX']):g} eV"
+                f"POTCAR {symbol}, better its ENMAX {enough:g} eV"
             )
+        if dft.encut < enough:
+            notes.append(
+                f"dft.encut: {dft.encut:g} eV is below ENMAX {enough:g} eV of the POTCAR {symbol}"
+            )
+    return notes
 
 
 def here() -> str:

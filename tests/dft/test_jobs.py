@@ -2,14 +2,16 @@ import numpy as np
 import pytest
 from jobflow import JobStore, run_locally
 from maggma.stores import MemoryStore
+from pymatgen.io.vasp import Incar, Poscar
 
+from defect_workflows import reuse
 from defect_workflows.campaign import DftSettings
 from defect_workflows.charge import with_charge
 from defect_workflows.dft.collect import collect
 from defect_workflows.dft.inputs import reordered
 from defect_workflows.dft.jobs import SinglePointMaker
-from defect_workflows.documents.defects import ChargedConfiguration, Origin
-from defect_workflows.documents.labels import Label, LabelSet, RefusedLabel
+from defect_workflows.documents.defects import BULK, PRISTINE, ChargedConfiguration, Origin
+from defect_workflows.documents.labels import HubbardTerm, Label, LabelSet, RefusedLabel
 from defect_workflows.errors import CampaignError, LevelOfTheoryError
 from defect_workflows.makers.labelling import MultiFidelityMaker
 from defect_workflows.reuse import fingerprint
@@ -65,6 +67,29 @@ def test_both_fidelities_of_a_charged_cell(rehearsal, vacancy, store, tmp_path):
     other = high.model_copy(update={"level_of_theory": changed, "fingerprint": "other"})
     with pytest.raises(LevelOfTheoryError, match=r"encut: 400\.0 != 500\.0"):
         collect([other], SETTINGS, LabelSet(labels=[low, high], refused=[]))
+    # DFT+U at one fidelity alone, which the user has to say
+    term = HubbardTerm(element="Mg", angular_momentum=1, u=4.0, j=0.0)
+    theory = low.level_of_theory.model_copy(update={"hubbard": [term]})
+    corrected = low.model_copy(update={"level_of_theory": theory})
+    with pytest.raises(LevelOfTheoryError, match="hubbard: "):
+        collect([corrected, high], SETTINGS)
+    terms = {"LDAU": True, "LDAUL": {"Mg": 1}, "LDAUU": {"Mg": 4}, "LDAUJ": {"Mg": 0}}
+    own = DftSettings(**{**SETTINGS.model_dump(), "pbe_incar": terms})
+    assert len(collect([corrected, high], own).labels) == 2
+    with pytest.raises(LevelOfTheoryError, match="hubbard: "):
+        collect([corrected, low.model_copy(update={"fingerprint": "plain"})], own)
+    # a host without a gap stops the campaign, unless it is the stand-in's
+    origin = Origin(state=BULK, family=PRISTINE, kind="bulk")
+    host = high.model_copy(
+        update={
+            "configuration": high.configuration.model_copy(update={"origin": origin}),
+            "cbm": high.vbm,
+        }
+    )
+    assert collect([host], SETTINGS).labels == [host]
+    for edges in ({}, {"vbm": None, "cbm": None}):
+        with pytest.raises(CampaignError, match=r"^no_band_gap: .*found VBM .* expected a gap"):
+            collect([host.model_copy(update={"rehearsal": False, **edges})], SETTINGS)
 
 
 def test_sites_come_back_in_their_own_order(rehearsal, vacancy, store, tmp_path):
@@ -78,6 +103,38 @@ def test_sites_come_back_in_their_own_order(rehearsal, vacancy, store, tmp_path)
     assert np.allclose(permuted.forces, np.array(straight.forces)[order], atol=1e-4)
     expected = np.array(straight.site_potentials)[order]
     assert np.allclose(permuted.site_potentials, expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("fidelity", ["pbe", "hse06"])
+def test_moments_of_sites_in_another_order_reach_vasp(
+    rehearsal, magnetic_defects, store, tmp_path, fidelity
+):
+    (state,) = (state for state in magnetic_defects.states if state.name == "v_O_+1")
+    order = np.random.default_rng(2).permutation(len(state.structure)).tolist()
+    shuffled = reordered(state.structure, order)
+    run(SinglePointMaker(fidelity=fidelity).make(configuration(shuffled, 1)), store, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    written = Poscar.from_file(next(folder.glob("POSCAR.gz"))).structure
+    moments = Incar.from_file(next(folder.glob("INCAR.gz")))["MAGMOM"]
+    assert len(moments) == len(written) == 31
+    for site, moment in zip(written, moments, strict=True):
+        nearest = min(state.structure, key=lambda other: other.distance(site))
+        assert moment == nearest.properties["magmom"]
+    assert set(moments) == {-2, 0, 2}
+
+
+def test_a_fingerprint_is_of_the_settings_of_its_fidelity(vacancy, monkeypatch):
+    found = []
+    monkeypatch.setattr(reuse, "fingerprint", lambda *parts: found.append(parts[3]) or "key")
+    monkeypatch.setattr(reuse, "find_finished", lambda *_: "finished")
+    for settings in (SETTINGS, SETTINGS.model_copy(update={"hse06_incar": {"ALGO": "All"}})):
+        for fidelity in ("pbe", "hse06"):
+            maker = SinglePointMaker(fidelity=fidelity, settings=settings)
+            SinglePointMaker.make.original(maker, configuration(vacancy, 2))
+    before, same, changed = found[0], found[2], found[3]
+    assert before == found[1] == same != changed
+    # what was calculated before there were such settings keeps its fingerprint
+    assert not {"pbe_incar", "hse06_incar"} & set(before)
 
 
 def test_a_finished_label_is_not_computed_again(rehearsal, vacancy, store, tmp_path):

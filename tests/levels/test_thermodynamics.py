@@ -249,6 +249,11 @@ def test_explicitly_uncorrected(published):
     result = defect_levels(host, bulk, calculations, LevelSettings(correction="none"))
     assert codes(result).count("uncorrected_state") == 2
     assert {state.correction.energy for state in result.levels.states} == {0.0}
+    blank = host.model_copy(update={"dielectric": None})
+    again = defect_levels(blank, bulk, calculations, LevelSettings(dielectric="none"))
+    assert codes(again) == codes(result)
+    assert again.levels.dielectric is None
+    assert again.levels.states == result.levels.states
 
 
 def test_failed_correction_stops(published):
