@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from jobflow import JobStore, run_locally
+from jobflow import JobStore, OutputReference, run_locally
 from maggma.stores import MemoryStore
 from pymatgen.io.vasp import Incar, Poscar
 
@@ -44,7 +44,8 @@ def run(job, store, tmp_path):
     responses = run_locally(
         job, store=store, create_folders=True, root_dir=tmp_path, log=False, ensure_success=True
     )
-    return [response.output for found in responses.values() for response in found.values()]
+    outputs = [response.output for found in responses.values() for response in found.values()]
+    return [one.resolve(store) if isinstance(one, OutputReference) else one for one in outputs]
 
 
 def test_both_fidelities_of_a_charged_cell(rehearsal, vacancy, store, tmp_path):
