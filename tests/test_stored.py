@@ -3,9 +3,10 @@
 import json
 
 import pytest
+import toy_jobs
 from jobflow import CURRENT_JOB, Flow, JobStore, OutputReference, Response, run_locally
 from maggma.stores import MemoryStore
-from monty.json import MontyDecoder
+from monty.json import MontyDecoder, jsanitize
 
 from defect_workflows import reuse
 from defect_workflows.decoding import checked
@@ -94,3 +95,43 @@ def test_a_later_output_of_the_same_job_is_read(outputs):
     assert address.value() == 2
     write(store, "run again", 3, index=2)
     assert address.value() == 3
+
+
+# outputs that are there already
+
+
+def test_an_equal_output_becomes_a_reference():
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    jobs = [toy_jobs.gathered(x) for x in (1, 2, 1, 1)]
+    run_locally(jobs, store=store, log=False, ensure_success=True)
+    kinds = [store.query_one({"uuid": job.uuid})["output"].get("@class") for job in jobs]
+    assert kinds == [None, None, "OutputReference", "OutputReference"]
+    assert store.additional_stores["data"].count() == 2
+    assert [job.output["long"][0].resolve(store) for job in jobs] == [1, 2, 1, 1]
+    assert [store.get_output(job.uuid, load=True)["long"][499] for job in jobs] == [1, 2, 1, 1]
+
+
+def test_a_job_that_runs_again_never_refers_to_itself():
+    """As `lpad rerun_fws` does it: the same uuid, the document replaced."""
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    store.connect()
+    first, second = toy_jobs.gathered(1), toy_jobs.gathered(1)
+    for job in (first, second, first, second, first):
+        again = MontyDecoder().process_decoded(json.loads(json.dumps(jsanitize(job.as_dict()))))
+        again.run(store)
+        assert first.output["long"][0].resolve(store) == 1
+    assert second.output["long"][0].resolve(store) == 1
+
+
+def test_a_damaged_output_is_not_referred_to():
+    store = JobStore(MemoryStore(), additional_stores={"data": MemoryStore()})
+    first, second, third = (toy_jobs.gathered(1) for _ in range(3))
+    run_locally(first, store=store, log=False, ensure_success=True)
+    store.additional_stores["data"].remove_docs({})
+    run_locally(second, store=store, log=False, ensure_success=True)
+    document = store.additional_stores["data"].query_one({"job_uuid": second.uuid})
+    assert document["data"] == [1] * 500
+    document["data"][3] = 2
+    store.additional_stores["data"].update(document, key="blob_uuid")
+    run_locally(third, store=store, log=False, ensure_success=True)
+    assert third.output["long"].resolve(store) == [1] * 500

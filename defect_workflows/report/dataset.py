@@ -46,7 +46,7 @@ def dataset_xyz(dataset: DatasetDocument, labels: Iterable[Label]) -> str:
         raise CampaignError(
             f"data set: found no {missing[0].fidelity} label of {missing[0].id[:12]} "
             f"({missing[0].state}) in the store and {len(missing) - 1} others, "
-            f"expected all {len(dataset.labels)}"
+            f"expected all {len(dataset.labels)}: run the campaign again, they are made again"
         )
     stream = io.StringIO()
     frames = [frame(record, known[record.fingerprint]) for record in dataset.labels]

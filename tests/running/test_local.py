@@ -63,7 +63,7 @@ def test_dynamic_jobs_inherit_hosts_and_metadata(tmp_path: Path, log: str) -> No
     result, store = run(flow, tmp_path / "w")
     for document in store.query({"name": "square"}):
         assert document["hosts"][-1] == flow.uuid
-        assert document["metadata"] == {"stage": "label"}
+        assert document["metadata"]["stage"] == "label"
     stages = {stage.stage: stage.done for stage in status(tmp_path / "w")}
     assert stages == {"label": 4, "levels": 1}  # replaced, two squares, the collected output
     indices = [j.job_index for j in result.jobs if j.uuid == flow.jobs[0].uuid]

@@ -73,6 +73,12 @@ def wrong_fingerprint():
     return reuse.finished_or(lambda: Square(fingerprint="other", value=1), "mine", Square)
 
 
+@reuse.job(data=["long"])
+def gathered(x: int):
+    """As cheap as the jobs that only put results together: computed again in every run."""
+    return {"long": [x] * 500}
+
+
 @job
 def reuse_without_store():
     return reuse.finished_or(lambda: Square(fingerprint="a", value=1), "a", Square)
