@@ -8,6 +8,10 @@ from defect_workflows.documents.base import Document
 from defect_workflows.documents.labels import LabelSet
 from defect_workflows.documents.search import StateRisk, VerifiedCandidate
 
+LEFT_DOMAIN = "starts left the domain of the potential"
+NOT_RELAXED = "starts were not relaxed to the end"
+"""How criteria begin that are not met because of starts: each state has a warning of its own."""
+
 
 class StateCheck(Document):
     """The potential against HSE06 at the winner of one state."""

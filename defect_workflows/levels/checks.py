@@ -18,7 +18,7 @@ from defect_workflows.documents.levels import (
     StateAnalysis,
 )
 from defect_workflows.documents.search import StateRisk
-from defect_workflows.documents.verification import RoundRecord
+from defect_workflows.documents.verification import LEFT_DOMAIN, NOT_RELAXED, RoundRecord
 from defect_workflows.documents.warnings import LevelWarning
 from defect_workflows.levels.states import StateCalculation
 
@@ -94,10 +94,14 @@ def note_whole(
 def note_rounds(notes: Notes, rounds: Sequence[RoundRecord]) -> None:
     """Note what a campaign ended without: a lower structure, and another level, may be missing."""
     if rounds and not rounds[-1].converged:
+        found = rounds[-1].reasons
+        reasons = [one for one in found if not one.startswith((LEFT_DOMAIN, NOT_RELAXED))]
+        if len(reasons) < len(found):
+            reasons.append("starts whose end is not known, named for each state")
         notes.add(
             "rounds_not_converged",
             f"not converged after {len(rounds)} rounds, a lower structure may be missing "
-            f"(raise convergence.max_rounds): {'; '.join(rounds[-1].reasons)}",
+            f"(raise convergence.max_rounds): {'; '.join(reasons)}",
         )
 
 

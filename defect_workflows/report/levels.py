@@ -120,6 +120,7 @@ def levels_table(levels: DefectLevelsDocument, searched: bool = False) -> Table:
     names = ["defect", "level", "energy", "± error", "in gap"]
     if searched:
         names += ["potential alone", "verified", "converged"]
+        names = [name.replace(" ", "\n") for name in names]  # else wider than 80 columns
     for name in names:
         table.add_column(name, justify="left" if name == "defect" else "right")
     for level in levels.transition_levels:

@@ -17,7 +17,12 @@ from defect_workflows.documents.search import (
     StateRisk,
     VerifiedCandidate,
 )
-from defect_workflows.documents.verification import RoundRecord, StateCheck
+from defect_workflows.documents.verification import (
+    LEFT_DOMAIN,
+    NOT_RELAXED,
+    RoundRecord,
+    StateCheck,
+)
 from defect_workflows.search.contenders import winners
 from defect_workflows.search.risks import risks
 
@@ -168,11 +173,11 @@ def _unmet(not_verified: Sequence[str], missed: Sequence[StateRisk]) -> dict[str
             (risk.state, f"{risk.competitors}, by {risk.energy:.3f} eV to be expected")
             for risk in rivals
         ): [risk.state for risk in rivals],
-        "starts left the domain of the potential: "
+        f"{LEFT_DOMAIN}: "
         + _listed((risk.state, f"{risk.unresolved} of {risk.starts}") for risk in lost): [
             risk.state for risk in lost
         ],
-        "starts were not relaxed to the end: "
+        f"{NOT_RELAXED}: "
         + _listed((risk.state, f"{risk.unfinished} of {risk.starts}") for risk in unfinished): [
             risk.state for risk in unfinished
         ],

@@ -165,6 +165,12 @@ def test_summary_for_the_terminal(result):
     assert [cell.strip() for cell in row.split("│")[-4:-1]] == ["0.460", "yes", "yes"]
 
 
+def test_headings_are_whole_on_a_narrow_terminal(result):
+    text = in_terminal(result, width=80)
+    assert all(word in text for word in ("potential", "alone", "verified", "converged", "error"))
+    assert "…" not in text
+
+
 def with_levels(result, **changes):
     """Return the result with other levels and warnings."""
     levels = result.levels.levels.model_copy(update=changes)
