@@ -16,7 +16,7 @@ demo: $(INSTALLED)
 
 # two processes of one thread each, the jobs of rehearsals included; a file of tests after the other
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 LOKY_MAX_CPU_COUNT=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 LOKY_MAX_CPU_COUNT=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
