@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from defect_workflows.campaign import PotentialSettings
 from defect_workflows.documents.labels import Label
 from defect_workflows.documents.potential import CommitteeMember, PotentialDocument
 from defect_workflows.mlip import assemble, train
+from defect_workflows.mlip.dataset import default_dtype
 from defect_workflows.mlip.predict import Potential
 
 from .solid import TINY, make_labels
+
+
+@pytest.fixture(autouse=True)
+def _precision() -> Iterator[None]:
+    """MACE's own calculator, which some tests compare with, sets torch's precision for good."""
+    with default_dtype(torch.get_default_dtype()):
+        yield
 
 
 @pytest.fixture(scope="session")
