@@ -27,6 +27,7 @@ make_base() { # a clean Debian, once
     rm -rf "$work/base"
     debootstrap --variant=minbase "$suite" "$work/base" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$work/debootstrap.log" ||
         { tail -n 5 "$work/debootstrap.log" >&2; exit 1; }
+    chroot "$work/base" apt-get clean
     touch "$work/base.made"
 }
 

@@ -12,7 +12,6 @@ export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
 # the certificates are for a MongoDB that is reached by TLS
 apt-get install -q -y --no-install-recommends ca-certificates python3 python3-venv
-rm -rf /var/lib/apt/lists/*
 
 python=$(sh "$source/scripts/find_python")
 "$python" -m venv "$venv"
