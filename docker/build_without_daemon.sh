@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What can be done with the image where there is no docker daemon: as root, with debootstrap and buildah.
-#   docker/build_without_daemon.sh install    install.sh alone on a clean Debian, without the dependencies (CI does)
+#   docker/build_without_daemon.sh install    install.sh alone on a clean Debian, with few dependencies (CI does)
 #   docker/build_without_daemon.sh image      the whole image
 #   docker/build_without_daemon.sh rehearse   the tiny rehearsal in it, as its user: by `run`, then by FireWorks on a
 #                                             MongoDB with passwords beside it; writes the figures into README.md
@@ -48,9 +48,9 @@ install_on_base() {
     cp "$certificates" "$clean/run/certificates.crt"
     cp -L /etc/resolv.conf "$clean/etc/resolv.conf"
     inside() { chroot "$clean" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin PIP_OPTIONS="--quiet --no-deps" "$@"; }
-    inside sh /source/docker/install.sh /opt/venv >"$work/install.log" 2>&1 ||
+    inside sh /source/docker/install.sh /opt/venv tblite numpy cffi >"$work/install.log" 2>&1 ||
         { tail -n 20 "$work/install.log" >&2; exit 1; }
-    inside /opt/venv/bin/python -c "import defect_workflows, sys; print('installed, Python', sys.version)"
+    inside /opt/venv/bin/python -c "import defect_workflows, tblite.interface, sys; print('installed', sys.version)"
     rm -rf "$clean"
 }
 

@@ -10,8 +10,8 @@ source=$(cd "$(dirname "$0")/.." && pwd)
 
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -q
-# the certificates are for a MongoDB that is reached by TLS
-apt-get install -q -y --no-install-recommends ca-certificates python3 python3-venv
+# certificates: for a MongoDB that is reached by TLS; libgomp1: tblite's wheel does not bring it
+apt-get install -q -y --no-install-recommends ca-certificates libgomp1 python3 python3-venv
 
 python=$(sh "$source/scripts/find_python")
 "$python" -m venv "$venv"
