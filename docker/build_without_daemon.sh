@@ -114,7 +114,10 @@ rehearse() {
     in_image defect-workflows submit "$campaign"
     in_image rlaunch rapidfire --nlaunches 0 >"$work/rlaunch.log" 2>&1
     in_image defect-workflows status "$campaign"
-    echo "FireWorks: $(in_image lpad get_fws -d count) jobs, $(in_image lpad get_fws -s COMPLETED -d count) completed"
+    local jobs completed
+    jobs=$(in_image lpad get_fws -d count) completed=$(in_image lpad get_fws -s COMPLETED -d count)
+    echo "FireWorks: $jobs jobs, $completed completed"
+    [ "$jobs" = "$completed" ]
     in_image ls -l /run/config
     if grep -rlf "$work/secrets/mongo_worker" "$(storage mount "$container")/work" "$work/results" "$work"/*.log; then
         echo "the password is in these files" >&2 && exit 1
