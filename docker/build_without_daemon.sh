@@ -131,7 +131,8 @@ write_figures() { # the end of README.md
     {
         echo
         echo "By \`docker/build_without_daemon.sh image rehearse\`, $(date -u +%Y-%m-%d), $(nproc) busy cores, Debian $suite,"
-        echo "torch with CUDA: $(storage images --format '{{.Size}}' "$image"), built in $(cat "$work/build.minutes") minutes. The rehearsal printed at its end:"
+        size=$(storage images --format '{{.Size}}' "$image")
+        echo "torch with CUDA: $size, built in $(cat "$work/build.minutes") minutes. The rehearsal printed at its end:"
         echo
         echo '```'
         tail -n 22 "$work/rehearsal.log" | sed 's/ *$//'
